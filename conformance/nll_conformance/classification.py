@@ -1,0 +1,383 @@
+"""Variations for families whose loss picks a class of each row: targets, weights, masks.
+
+Where real bugs live decides the sizes: one class, two, primes, block edges, vocabularies.
+Every semantic option is varied at a few classes, where the bound is tightest.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .cases import MAX_FINITE, Draft, Draw, Variation
+from .recipes import TensorRecipe
+
+#: Class counts around the block sizes of kernels.
+EDGES = (16, 17, 31, 33, 64, 65, 100, 127, 129, 257, 1000, 1023, 1025, 2049, 4097)
+VOCABULARIES = (10007, 32000, 50257, 128256)
+IGNORED = -100
+
+
+def fit(draft: Draft) -> None:
+    """Shapes of the tensors of ``f(input, target, weight, mask)`` with classes in dim 1."""
+    rows, classes = draft.rows, draft.classes
+    logits = (*rows[:1], classes, *rows[1:])
+    draft.change("input", shape=logits)
+    fit_target(draft, logits)
+
+
+def fit_target(draft: Draft, logits: tuple[int, ...]) -> None:
+    """Shapes of target, weight and mask beside logits of this shape."""
+    if draft.tensors["target"].dtype == "int64":
+        draft.change("target", shape=draft.rows, modulus=draft.classes)
+    else:
+        draft.change("target", shape=logits)
+    for name, shape in (("weight", (draft.classes,)), ("mask", draft.rows)):
+        if name in draft.tensors:
+            draft.change(name, shape=shape)
+
+
+def _column(draft: Draft, index: int) -> tuple[int | None, ...]:
+    """The index of one class in every row."""
+    return (None, index) if len(draft.tensors["input"].shape) > 1 else (index,)
+
+
+def constant_target(draft: Draft, index: int) -> None:
+    """Every row's target is this class."""
+    draft.change("target", regime="constant", offset=float(index), edits=())
+
+
+def sized(draft: Draft, draw: Draw, *, rows: int = 4, classes: tuple[int, ...] = ()) -> None:
+    """Another number of rows and classes, within the element cap."""
+    count = draw.among(classes) if classes else draw.among((2, 3, 5, 7, 10))
+    count = min(count, draft.context.max_elements)
+    most = max(1, min(rows, draft.context.max_elements // count))
+    draft.resize((draw.integer(1, most),), count)
+
+
+# --- logits ------------------------------------------------------------------------------
+
+
+def scattered(draft: Draft, draw: Draw) -> None:
+    """Ordinary logits, few classes."""
+    sized(draft, draw)
+    draft.change("input", regime="scatter", scale=draw.integer(-3, 1), seed=draw.integer(0, 50))
+
+
+def few_masses(draft: Draft, draw: Draw) -> None:
+    """A few classes of comparable mass, ties included: roundings cannot average out."""
+    sized(draft, draw, classes=(2, 3, 5))
+    regime = draw.among(("scatter", "levels"))
+    draft.change("input", regime=regime, scale=0, seed=draw.integer(0, 99), modulus=3)
+
+
+def heavy_class(*classes: int) -> Variation:
+    """One class outweighs all others together, at an edge of the row or of a block."""
+
+    def heavy(draft: Draft, draw: Draw) -> None:
+        sized(draft, draw, rows=3, classes=classes)
+        count = draft.classes
+        edges = {count - 1, 0, count // 2}
+        for block in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096):
+            edges |= {i for i in (block - 1, block, count // block * block) if i < count}
+        spots = sorted(edges, key=lambda i: (i != count - 1, i != 0, i))
+        spot = draw.among(spots)
+        draft.change("input", scale=-3, seed=draw.integer(0, 9))
+        draft.edit("input", (_column(draft, spot), math.log(count) + 2.0))
+        if draw.yes():
+            constant_target(draft, spot)
+
+    return heavy
+
+
+def near_uniform(*classes: int) -> Variation:
+    """Equal or nearly equal logits over many classes: what a 16-bit sum cannot count."""
+
+    def uniform(draft: Draft, draw: Draw) -> None:
+        sized(draft, draw, rows=2, classes=classes)
+        regime = draw.among(("constant", "levels"))
+        draft.change("input", regime=regime, scale=-4, modulus=3, seed=draw.integer(0, 9))
+
+    return uniform
+
+
+def wrong_target(draft: Draft, draw: Draw) -> None:
+    """The target lies far below the maximum: epsilons, clamps and underflow show."""
+    sized(draft, draw, classes=(2, 3, 5, 10, 33))
+    gap = draw.among((25.0, 40.0, 150.0, 17.0, 60.0, 100.0, 1000.0, 20000.0))
+    spot = draw.integer(0, draft.classes - 1)
+    draft.change("input", scale=-2, seed=draw.integer(0, 20))
+    draft.edit("input", (_column(draft, spot), -gap))
+    constant_target(draft, spot)
+
+
+def confident_target(draft: Draft, draw: Draw) -> None:
+    """The target has nearly all the mass: the loss is small, its relative accuracy at stake."""
+    sized(draft, draw, classes=(2, 3, 5, 10))
+    spot = draw.integer(0, draft.classes - 1)
+    draft.change("input", scale=draw.among((-2, -4)), seed=draw.integer(0, 20))
+    draft.edit("input", (_column(draft, spot), draw.integer(8, 40) / 2.0))
+    if draw.integer(0, 3):
+        constant_target(draft, spot)
+
+
+def huge_logits(draft: Draft, draw: Draw) -> None:
+    """Magnitudes up to the largest that every correct formula stands, both signs."""
+    sized(draft, draw, classes=(3, 2, 5, 10, 65))
+    # Scattered values reach 4 * 2**scale; 2**16 is half the range of float16.
+    draft.change("input", scale=draw.among((5, 8, 12, 13, 10)), seed=draw.integer(0, 50))
+
+
+def tiny_logits(draft: Draft, draw: Draw) -> None:
+    """Magnitudes down to subnormal: all classes are equally likely."""
+    sized(draft, draw, classes=(2, 3, 10))
+    draft.change("input", scale=draw.among((-10, -14, -24, -130)), seed=draw.integer(0, 20))
+
+
+def ramped(draft: Draft, draw: Draw) -> None:
+    """Classes in ascending or descending order: a running maximum moves at every step."""
+    sized(draft, draw, rows=2, classes=(10, 33, 65, 129, 257))
+    draft.change("input", regime="ramp", scale=draw.among((0, 1, -2, 3)))
+    if draw.yes():  # descending: the highest class first
+        span = draft.classes * 2.0 ** draft.tensors["input"].scale
+        draft.edit("input", (_column(draft, 0), span))
+
+
+def block_maximum(draft: Draft, draw: Draw) -> None:
+    """The maximum sits in the last block, or the first, far above the rest."""
+    sized(draft, draw, rows=2, classes=(5, 17, 33, 65, 129, 1025))
+    draft.change("input", scale=-1, seed=draw.integer(0, 20))
+    spot = draw.among((draft.classes - 1, 0, draft.classes // 2))
+    draft.edit("input", (_column(draft, spot), draw.among((100.0, 400.0, 30.0))))
+
+
+def offset_logits(draft: Draft, draw: Draw) -> None:
+    """A common offset, which cancels in exact arithmetic."""
+    sized(draft, draw, classes=(3, 2, 5, 10, 33))
+    offset = draw.among((37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -88.0, 1e5))
+    limit = MAX_FINITE[draft.context.dtype] / 2
+    draft.change("input", offset=max(-limit, min(limit, offset)), seed=draw.integer(0, 20))
+
+
+def masked_classes(draft: Draft, draw: Draw) -> None:
+    """Non-target classes at -inf: one, several in a row, all of a leading or trailing block."""
+    sized(draft, draw, classes=(5, 3, 10, 17, 33, 65, 2))
+    count = draft.classes
+    keep = draw.integer(0, count - 1)
+    kinds = ("one", "before", "after", "all others")
+    kind = draw.among(kinds)
+    if kind == "one":
+        gone = [(keep + 1 + draw.integer(0, count - 2)) % count]
+    elif kind == "before":
+        gone = list(range(keep))
+    elif kind == "after":
+        gone = list(range(keep + 1, count))
+    else:
+        gone = [i for i in range(count) if i != keep]
+    constant_target(draft, keep)
+    draft.edit("input", *((_column(draft, i), -math.inf) for i in gone))
+
+
+def excluded_target(draft: Draft, draw: Draw) -> None:
+    """The target's own logit is -inf: the loss is infinite."""
+    sized(draft, draw, classes=(3, 2, 5))
+    spot = draw.integer(0, draft.classes - 1)
+    constant_target(draft, spot)
+    draft.edit("input", (_column(draft, spot), -math.inf))
+
+
+# --- targets, weights, masks --------------------------------------------------------------
+
+
+def _some_rows(draft: Draft, draw: Draw, least: int = 1) -> list[tuple[int, ...]]:
+    """A few rows, at least one and not all where there is a choice."""
+    total = math.prod(draft.rows)
+    most = max(least, total - 1)
+    count = draw.integer(least, min(most, 4))
+    start, step = draw.integer(0, max(total - 1, 0)), draw.integer(1, 3)
+    chosen = sorted({(start + step * i) % total for i in range(count)}) if total else []
+    rows = []
+    for flat in chosen:
+        index: list[int] = []
+        for size in reversed(draft.rows):
+            index.append(flat % size)
+            flat //= size
+        rows.append(tuple(reversed(index)))
+    return rows
+
+
+def several_rows(draft: Draft, draw: Draw) -> None:
+    """At least two rows (where the plain call may have one), few classes."""
+    draft.resize((draw.integer(2, 6),), draw.among((3, 2, 5, 7, 10)))
+
+
+def ignored(value: int = IGNORED, *others: int) -> Variation:
+    """Some rows' targets are the ignore index, which is one of these values."""
+
+    def ignore(draft: Draft, draw: Draw) -> None:
+        index = draw.among((value, *others))
+        draft.options["ignore_index"] = index
+        rows = _some_rows(draft, draw)
+        if 0 <= index < draft.classes:
+            return  # the targets meet it by themselves; force one row as well
+        draft.edit("target", *((row, float(index)) for row in rows))
+
+    return ignore
+
+
+def ignored_class(draft: Draft, draw: Draw) -> None:
+    """The ignore index is one of the classes."""
+    index = draw.integer(0, draft.classes - 1)
+    draft.options["ignore_index"] = index
+    draft.edit("target", *((row, float(index)) for row in _some_rows(draft, draw)))
+
+
+def all_ignored(draft: Draft, draw: Draw) -> None:
+    """Every row is ignored."""
+    draft.options["ignore_index"] = index = draw.among((IGNORED, 0, -1))
+    constant_target(draft, index)
+
+
+def ignored_run(draft: Draft, draw: Draw) -> None:
+    """Long runs of ignored rows, as padding or prompts leave them; whole chunks of them."""
+    rows = draw.among((9, 17, 33, 64, 130))
+    draft.resize((rows,), draw.among((3, 5, 10)))
+    start = draw.among((0, rows // 2, rows - rows // 3))
+    length = draw.among((rows // 3, rows // 2))
+    draft.options["ignore_index"] = IGNORED
+    spots = range(start, min(rows, start + length))
+    draft.edit("target", *(((i,), float(IGNORED)) for i in spots))
+
+
+def nonfinite_ignored(draft: Draft, draw: Draw) -> None:
+    """An ignored (or masked) row holds NaN or infinities."""
+    bad = draw.among((math.nan, math.inf, -math.inf))
+    whole = draw.yes()
+    row = draw.integer(0, draft.rows[0] - 1)
+    if "mask" in draft.tensors:
+        draft.edit("mask", ((row,), 0.0))
+    else:
+        draft.options["ignore_index"] = IGNORED
+        draft.edit("target", ((row,), float(IGNORED)))
+    draft.edit("input", ((row, None if whole else 0), bad))
+
+
+def masked(draft: Draft, draw: Draw) -> None:
+    """A mask leaves some rows out (at least one counts)."""
+    draft.tensors["mask"] = TensorRecipe("constant", draft.rows, "bool", offset=1.0)
+    draft.edit("mask", *((row, 0.0) for row in _some_rows(draft, draw)))
+
+
+def all_masked(draft: Draft, draw: Draw) -> None:
+    """The mask leaves every row out."""
+    draft.tensors["mask"] = TensorRecipe("constant", draft.rows, "bool")
+
+
+def weighted(draft: Draft, draw: Draw) -> None:
+    """Class weights that differ, multiples of 1/8 from 1/8 to 2."""
+    draft.tensors["weight"] = TensorRecipe(
+        "levels",
+        (draft.classes,),
+        draft.context.dtype,
+        scale=-3,
+        offset=0.125,
+        modulus=16,
+        seed=draw.integer(0, 40),
+    )
+
+
+def zero_weight(draft: Draft, draw: Draw) -> None:
+    """One class has weight zero."""
+    weighted(draft, draw)
+    draft.edit("weight", ((draw.integer(0, draft.classes - 1),), 0.0))
+
+
+def negative_weight(draft: Draft, draw: Draw) -> None:
+    """All weights are negative: the mean is still a quotient of sums."""
+    weighted(draft, draw)
+    draft.change("weight", offset=-2.25)
+
+
+def smoothed(*values: float) -> Variation:
+    """Label smoothing of one of these amounts."""
+
+    def smooth(draft: Draft, draw: Draw) -> None:
+        draft.options["label_smoothing"] = draw.among(values or (0.1, 0.3, 0.5, 0.9))
+
+    return smooth
+
+
+def soft(draft: Draft, draw: Draw) -> None:
+    """The targets are class probabilities: multiples of 1/256 that sum to one."""
+    draft.tensors["target"] = TensorRecipe(
+        "simplex",
+        draft.tensors["input"].shape,
+        draft.context.dtype,
+        modulus=draw.among((8, 2, 5)),
+        seed=draw.integer(0, 40),
+    )
+
+
+def unnormalised(draft: Draft, draw: Draw) -> None:
+    """Class probabilities that do not sum to one (PyTorch does not require it)."""
+    soft(draft, draw)
+    draft.change("target", regime="levels", scale=-3, modulus=8, offset=draw.among((0.0, 0.125)))
+
+
+def hard_soft(draft: Draft, draw: Draw) -> None:
+    """Class probabilities that are one-hot."""
+    soft(draft, draw)
+    draft.change("target", regime="constant")
+    draft.edit("target", (_column(draft, draw.integer(0, draft.classes - 1)), 1.0))
+
+
+def soft_needs_grad(draft: Draft, draw: Draw) -> None:
+    """The class probabilities require a gradient, too (distillation)."""
+    draft.change("target", grad=True)
+
+
+# --- shapes -------------------------------------------------------------------------------
+
+
+def unbatched(draft: Draft, draw: Draw) -> None:
+    """One sample without a batch dimension: input (C,), target ()."""
+    classes = draw.among((3, 2, 5, 10, 1))
+    draft.resize((), classes)
+
+
+def spatial(draft: Draft, draw: Draw) -> None:
+    """(N, C, d1, ..., dK), also where a spatial size equals the classes or the batch."""
+    classes = draw.among((3, 2, 4, 5))
+    batch = draw.among((2, 1, 3, classes))
+    sizes = [draw.among((4, 3, 1, 2, classes, batch)) for _ in range(draw.integer(1, 3))]
+    draft.resize((batch, *sizes), classes)
+
+
+def square(draft: Draft, draw: Draw) -> None:
+    """As many rows as classes: nothing can be told by size."""
+    count = draw.among((3, 2, 5, 8))
+    draft.resize((count,), count)
+
+
+def empty(draft: Draft, draw: Draw) -> None:
+    """No rows at all."""
+    rows: tuple[int, ...] = (0,)
+    if draft.can("spatial") and draw.yes():
+        rows = draw.among(((2, 0), (0, 3), (2, 0, 3)))
+    draft.resize(rows, draw.among((3, 1, 5)))
+
+
+def one_class(draft: Draft, draw: Draw) -> None:
+    """C = 1: the loss is zero and so is its gradient."""
+    draft.resize((draw.integer(1, 4),), 1)
+
+
+def many_rows(draft: Draft, draw: Draw) -> None:
+    """Thousands of rows: chunked kernels, 16-bit reductions, grid limits."""
+    count = draw.among((1030, 300, 3001, 6000, 70000))
+    classes = draw.among((3, 2, 5))
+    draft.resize((min(count, max(2, draft.context.max_elements // classes)),), classes)
+
+
+def odd_rows(draft: Draft, draw: Draw) -> None:
+    """Row counts around the chunk sizes of chunked losses."""
+    draft.resize((draw.among((5, 9, 17, 33, 65, 129, 257, 8, 16, 513)),), draw.among((3, 5, 10)))

@@ -1,0 +1,1 @@
+"""The families of losses: a folder each, found by walking this package."""

@@ -1,0 +1,50 @@
+"""What a family is: one call convention and one mathematical definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .model import Scalar
+
+#: "Right or raises" unless promised; then they must work.
+OPTIONAL = ("double_backward", "jvp", "vmap", "compile", "deterministic")
+
+#: Contract capabilities that every family with a ``reduction`` has.
+REDUCTIONS = ("reduction_none", "reduction_sum")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A loss: its call, its formula, what it can be asked for, where libraries differ.
+
+    ``positional`` tensors are passed by position, in this order; ``tensors`` and
+    ``defaults`` (option -> default) by keyword.  ``contract`` capabilities are present
+    unless declared absent; ``divergences`` lists the legal values of each behaviour in
+    which correct libraries differ, PyTorch's first.
+    """
+
+    name: str
+    call: str
+    formula: str
+    source: str
+    positional: tuple[str, ...]
+    tensors: tuple[str, ...]
+    defaults: Mapping[str, Scalar]
+    contract: tuple[str, ...]
+    divergences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Argument capabilities beyond ``tensors`` and ``defaults``.
+    extra_arguments: tuple[str, ...] = ()
+    #: Tensors whose gradient the plain case asks for.
+    differentiable: tuple[str, ...] = ("input",)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Capabilities that a parameter of that name brings."""
+        options = tuple(name for name in self.defaults if name != "reduction")
+        return self.tensors + options + self.extra_arguments
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """Every capability that this family knows."""
+        return self.arguments + self.contract + OPTIONAL

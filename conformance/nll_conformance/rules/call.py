@@ -1,0 +1,22 @@
+"""Whether the loss can be called at all."""
+
+from __future__ import annotations
+
+from ..cases import forward_only, vary
+from ..contract import rule
+from ..model import Case, Finding, Judgement, Measured
+from ..observe import Caller
+
+
+@rule("must", cases=vary(forward_only), source="torch.nn.CrossEntropyLoss", share=0.2)
+def simplest(case: Case, call: Caller) -> Judgement:
+    """The simplest call of the family works and returns a floating tensor of the right size."""
+    seen = call(case)
+    yield Measured()
+    if seen.value.numel() != 1:
+        yield Finding(
+            f"reduction 'mean' returned {seen.value.numel()} numbers, expected one",
+            got=str(tuple(seen.value.shape)),
+            want="()",
+            kind="shape",
+        )

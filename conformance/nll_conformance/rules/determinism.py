@@ -1,0 +1,46 @@
+"""The same call again; one thread against two."""
+
+from __future__ import annotations
+
+import torch
+
+from ..cases import any_reduction, vary
+from ..classification import many_rows, odd_rows
+from ..contract import rule
+from ..judge import agrees, identical
+from ..model import Case, Judgement
+from ..observe import Caller
+from ._families import CLASSES
+
+
+@rule(
+    "should",
+    cases=vary(odd_rows, any_reduction),
+    source="torch.use_deterministic_algorithms; pytorch#17350",
+    share=0.5,
+    families=CLASSES,
+)
+def repeat(case: Case, call: Caller) -> Judgement:
+    """The same call gives the same bits."""
+    first, second = call(case), call(case)
+    yield from identical("the loss of a repeated call", second.value, first.value)
+    for name, grad in first.grads.items():
+        yield from identical(f"the gradient of {name}", second.grads[name], grad)
+
+
+@rule(
+    "must",
+    cases=vary(many_rows, any_reduction),
+    source="the number of threads is the machine's affair",
+    share=0.2,
+    families=CLASSES,
+)
+def two_threads(case: Case, call: Caller) -> Judgement:
+    """With two threads the result is right as well."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = call(case)
+    finally:
+        torch.set_num_threads(threads)
+    yield from agrees(seen)

@@ -1,0 +1,122 @@
+"""Dtypes of targets, weights and results; autocast."""
+
+from __future__ import annotations
+
+import torch
+
+from ..cases import Draft, Draw, any_reduction, forward_only, vary
+from ..classification import IGNORED, ignored, several_rows, soft, weighted
+from ..contract import rule
+from ..errors import TargetRaised
+from ..judge import agrees, holds, value_agrees
+from ..model import Case, Judgement, Measured
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "torch.nn.CrossEntropyLoss"
+RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflow/models#6641)"
+
+
+def _target_dtype(*dtypes: str):  # type: ignore[no-untyped-def]
+    def change(draft: Draft, draw: Draw) -> None:
+        draft.resize((draw.integer(2, 5),), draw.among((5, 100, 2, 120)))
+        draft.change("target", dtype=draw.among(dtypes), seed=draw.integer(0, 99))
+
+    return change
+
+
+def _weight_dtype(draft: Draft, draw: Draw) -> None:
+    weighted(draft, draw)
+    others = [d for d in ("float64", "float32", "bfloat16") if d != draft.context.dtype]
+    draft.change("weight", dtype=draw.among(others))
+
+
+def _soft_dtype(draft: Draft, draw: Draw) -> None:
+    soft(draft, draw)
+    others = [d for d in ("float64", "float32") if d != draft.context.dtype]
+    draft.change("target", dtype=draw.among(others))
+
+
+def _right_or_raises(case: Case, call: Caller) -> Judgement:
+    seen = call.attempt(case)
+    if isinstance(seen, TargetRaised):
+        yield Measured()
+    else:
+        yield from agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(_target_dtype("uint8", "int32", "int16", "int8"), any_reduction),
+    source=RIGHT_OR_RAISES,
+    families=CLASSES,
+)
+def narrow_targets(case: Case, call: Caller) -> Judgement:
+    """Class indices in narrower integer types give the same result, or are refused."""
+    yield from _right_or_raises(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, _weight_dtype, any_reduction),
+    source=RIGHT_OR_RAISES,
+    needs=("weight",),
+    share=0.6,
+    families=CLASSES,
+)
+def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
+    """A weight of another floating dtype than the input's is used exactly, or refused."""
+    yield from _right_or_raises(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, _soft_dtype, any_reduction),
+    source=RIGHT_OR_RAISES,
+    needs=("soft_target",),
+    share=0.6,
+    families=CLASSES,
+)
+def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
+    """Class probabilities of another floating dtype are used exactly, or refused."""
+    yield from _right_or_raises(case, call)
+
+
+@rule("must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.5)
+def output(case: Case, call: Caller) -> Judgement:
+    """The loss has the input's dtype (or float32 for 16-bit input, if always) and its device."""
+    seen = call(case)
+    own = seen.arguments["input"]
+    half = own.dtype in (torch.float16, torch.bfloat16)
+    declared = seen.divergences.get("half_output", "input") if half else "input"
+    want = own.dtype if declared == "input" else getattr(torch, declared)
+    yield from holds(
+        seen.value.dtype == want and seen.value.device == own.device,
+        f"the loss is {seen.value.dtype} on {seen.value.device}, expected {want} on {own.device}",
+    )
+
+
+@rule("must", cases=vary(any_reduction), source="torch.amp: losses run in float32", share=0.6)
+def autocast(case: Case, call: Caller) -> Judgement:
+    """Under autocast the loss works, and its logits are not rounded on the way."""
+    tensors = call.tensors(case)
+    with torch.autocast(case.device, dtype=torch.bfloat16):
+        value = call.forward(case, tensors)
+    grads: dict[str, torch.Tensor | None] = {}
+    if case.upstream is not None and value.shape == case.upstream.shape:
+        call.backward(value, call.upstream(case, value))
+        grads = call.grads(tensors)
+    yield from agrees(call.observation(case, value, grads, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(IGNORED), any_reduction, forward_only),
+    source=SOURCE,
+    needs=("ignore_minus_100",),
+    share=0.4,
+    families=CLASSES,
+)
+def negative_targets_of_int64(case: Case, call: Caller) -> Judgement:
+    """Targets keep their 64-bit sign: -100 is not 156."""
+    yield from value_agrees(call(case))

@@ -1,0 +1,119 @@
+"""Bad input raises; it does not give a number."""
+
+from __future__ import annotations
+
+from ..cases import Draft, Draw, forward_only, option, vary
+from ..classification import several_rows, weighted
+from ..contract import rule
+from ..errors import TargetRaised
+from ..model import Case, Finding, Judgement, Measured
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "torch.nn.functional.cross_entropy on CPU"
+
+
+def _raises(case: Case, call: Caller, what: str) -> Judgement:
+    seen = call.attempt(case)
+    yield Measured()
+    if not isinstance(seen, TargetRaised):
+        got = seen.value.detach().flatten()[:3].tolist()
+        yield Finding(
+            f"{what} was accepted and gave {got}; an exception was expected",
+            got=str(got),
+            want="an exception",
+            kind="accepted",
+        )
+
+
+def _target_value(draft: Draft, draw: Draw) -> None:
+    value = draw.among((draft.classes, -1, draft.classes + 1, -2, 2**31, 10**9))
+    draft.edit("target", ((draw.integer(0, draft.rows[0] - 1),), float(value)))
+
+
+def _target_shape(draft: Draft, draw: Draw) -> None:
+    rows = draft.rows[0]
+    draft.change("target", shape=draw.among(((rows + 1,), (rows, 1, 2), (rows - 1,), (1, rows))))
+
+
+def _float_target(draft: Draft, draw: Draw) -> None:
+    draft.change("target", dtype=draw.among(("float32", "float64")))
+
+
+def _weight_size(draft: Draft, draw: Draw) -> None:
+    weighted(draft, draw)
+    draft.change("weight", shape=(draft.classes + draw.among((1, -1, 2)),))
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, _target_value, forward_only),
+    source=SOURCE,
+    families=CLASSES,
+    share=0.5,
+)
+def target_out_of_range(case: Case, call: Caller) -> Judgement:
+    """A target outside [0, C) that is not ignore_index raises."""
+    yield from _raises(case, call, "a target outside [0, C)")
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, _target_shape, forward_only),
+    source=SOURCE + "; pytorch#722",
+    families=CLASSES,
+    share=0.5,
+)
+def target_shape(case: Case, call: Caller) -> Judgement:
+    """A target of another shape than the input's rows raises."""
+    yield from _raises(case, call, "a target of the wrong shape")
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, _float_target, forward_only),
+    source=SOURCE,
+    families=CLASSES,
+    share=0.3,
+)
+def float_indices(case: Case, call: Caller) -> Judgement:
+    """Class indices as floating-point numbers raise."""
+    yield from _raises(case, call, "a floating-point target of shape (N,)")
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, _weight_size, forward_only),
+    source=SOURCE,
+    needs=("weight",),
+    families=CLASSES,
+    share=0.3,
+)
+def weight_size(case: Case, call: Caller) -> Judgement:
+    """A weight that has not C entries raises."""
+    yield from _raises(case, call, "a weight of the wrong size")
+
+
+@rule(
+    "should",
+    cases=vary(option("reduction", "average", "Mean", "batchmean", ""), forward_only),
+    source=SOURCE,
+    needs=("reduction_none",),
+    share=0.3,
+)
+def reduction_name(case: Case, call: Caller) -> Judgement:
+    """An unknown reduction raises and is not taken for another one."""
+    yield from _raises(case, call, f"reduction={case.option('reduction')!r}")
+
+
+@rule(
+    "should",
+    cases=vary(option("label_smoothing", -0.1, 1.5, 2.0, -1.0), forward_only),
+    source=SOURCE,
+    needs=("label_smoothing",),
+    families=CLASSES,
+    share=0.3,
+)
+def smoothing_range(case: Case, call: Caller) -> Judgement:
+    """A label smoothing outside [0, 1] raises."""
+    yield from _raises(case, call, f"label_smoothing={case.option('label_smoothing')}")

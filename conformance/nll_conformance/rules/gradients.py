@@ -1,0 +1,283 @@
+"""The gradient is the derivative of the loss that was returned, whatever flows back."""
+
+from __future__ import annotations
+
+import torch
+
+from ..cases import (
+    any_reduction,
+    expanded_upstream,
+    mixed_upstream,
+    one_of,
+    option,
+    scalar_upstream,
+    strided_upstream,
+    unreduced,
+    vary,
+)
+from ..classification import (
+    VOCABULARIES,
+    confident_target,
+    few_masses,
+    heavy_class,
+    odd_rows,
+    scattered,
+    several_rows,
+    weighted,
+    wrong_target,
+)
+from ..contract import rule
+from ..errors import TargetRaised
+from ..judge import agrees, gradients_agree, identical
+from ..model import Case, Finding, Judgement, Measured
+from ..observe import Caller
+from ..second import curvature_agrees
+from ._families import CLASSES, LOGITS
+
+SOURCE = "torch.autograd: gradient of the returned loss"
+GRADIENT = ("gradient",)
+ROWS = ("gradient", "reduction_none")
+
+
+@rule(
+    "must",
+    cases=vary(one_of(few_masses, scattered), unreduced),
+    source=SOURCE,
+    needs=GRADIENT,
+    families=LOGITS,
+)
+def every_entry(case: Case, call: Caller) -> Judgement:
+    """Each entry of the gradient is p_j - onehot_j, off-target ones as exact as the target's."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(heavy_class(3, 17, 33, 65, 129, 2, 257, 1025, 4097), unreduced),
+    source=SOURCE,
+    needs=GRADIENT,
+    families=LOGITS,
+)
+def every_class(case: Case, call: Caller) -> Judgement:
+    """Every class gets its gradient: first, last, block edges, the ragged tail."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(heavy_class(*VOCABULARIES), unreduced),
+    source=SOURCE,
+    needs=GRADIENT,
+    families=LOGITS,
+    share=0.4,
+)
+def large_vocabulary(case: Case, call: Caller) -> Judgement:
+    """The gradient is exact for vocabularies of language models."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(confident_target),
+    source=SOURCE,
+    needs=GRADIENT,
+    families=LOGITS,
+)
+def confident(case: Case, call: Caller) -> Judgement:
+    """The target's gradient of a confident prediction is exact: (p - 1) must not be rounded away.
+
+    In 16 bits p rounds to 1 before the subtraction unless the difference is taken first.
+    """
+    yield from gradients_agree(call(case))
+
+
+@rule("must", cases=vary(wrong_target), source=SOURCE, needs=GRADIENT, families=LOGITS)
+def wrong(case: Case, call: Caller) -> Judgement:
+    """The gradient of a badly wrong prediction does not vanish: it is -1 at the target."""
+    yield from gradients_agree(call(case))
+
+
+@rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)
+def upstream_scale(case: Case, call: Caller) -> Judgement:
+    """The upstream gradient multiplies: any size, either sign, zero."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(option("reduction", "none"), odd_rows, mixed_upstream),
+    source=SOURCE,
+    needs=ROWS,
+    families=CLASSES,
+)
+def upstream_rows(case: Case, call: Caller) -> Judgement:
+    """Under "none" each row is scaled by its own upstream gradient, not by the first."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(option("reduction", "none"), several_rows, expanded_upstream),
+    source=SOURCE,
+    needs=ROWS,
+    families=CLASSES,
+)
+def upstream_expanded(case: Case, call: Caller) -> Judgement:
+    """An upstream gradient of stride 0, as loss.sum().backward() sends it, counts for each row."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(option("reduction", "none"), several_rows, strided_upstream),
+    source=SOURCE,
+    needs=ROWS,
+    families=CLASSES,
+)
+def upstream_strided(case: Case, call: Caller) -> Judgement:
+    """An upstream gradient that is not contiguous is read by its strides."""
+    yield from gradients_agree(call(case))
+
+
+@rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)
+def backward_twice(case: Case, call: Caller) -> Judgement:
+    """backward works twice with retain_graph, each time with the right gradient."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    ones = torch.full_like(value, 3.0)
+    call.backward(value, ones, retain_graph=True)
+    for tensor in tensors.values():
+        tensor.grad = None
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    call.backward(value, upstream)
+    yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)
+def accumulates(case: Case, call: Caller) -> Judgement:
+    """A gradient is added to the one that is there, also to that of a first call."""
+    tensors = call.tensors(case)
+    first = call.forward(case, tensors)
+    call.backward(first, call.upstream(case, first))
+    once = call.grads(tensors)
+    once = {name: grad.clone() if grad is not None else None for name, grad in once.items()}
+    second = call.forward(case, tensors)
+    call.backward(second, call.upstream(case, second))
+    for name, tensor in tensors.items():
+        if tensor.requires_grad:
+            before = once[name]
+            doubled = None if before is None else before + before
+            yield from identical(f"the accumulated gradient of {name}", tensor.grad, doubled)
+
+
+@rule("must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, needs=GRADIENT)
+def through_a_graph(case: Case, call: Caller) -> Judgement:
+    """Inputs that are results of other operations get their gradient through the graph."""
+    leaves = call.tensors(case)
+    inner = {
+        name: (leaf * 2.0) / 2.0 if leaf.requires_grad else leaf for name, leaf in leaves.items()
+    }
+    value = call.forward(case, inner)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    # A consumer behind the loss: the upstream gradient is then an autograd result as well.
+    total = (value * upstream).sum()
+    call.backward(total, torch.ones_like(total))
+    yield from gradients_agree(call.observation(case, value, call.grads(leaves), leaves))
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT)
+def autograd_grad(case: Case, call: Caller) -> Judgement:
+    """torch.autograd.grad gives the same gradient as backward and leaves .grad alone."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    names = [name for name, tensor in tensors.items() if tensor.requires_grad]
+    upstream = call.upstream(case, value)
+    try:
+        grads = torch.autograd.grad(value, [tensors[n] for n in names], upstream)
+    except RuntimeError as error:
+        raise TargetRaised(error, "torch.autograd.grad") from error
+    seen = call.observation(case, value, dict(zip(names, grads, strict=True)), tensors)
+    yield from gradients_agree(seen)
+    for name in names:
+        if tensors[name].grad is not None:
+            yield Finding(f"torch.autograd.grad also wrote {name}.grad", kind="contract")
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT, share=0.5)
+def gradient_meta(case: Case, call: Caller) -> Judgement:
+    """The gradient has its input's shape, dtype and device, and is no part of a graph."""
+    seen = call(case)
+    for name, grad in seen.grads.items():
+        yield Measured()
+        if grad is None:
+            yield Finding(f"no gradient arrived at {name!r}", kind="no gradient")
+            return
+        own = seen.arguments[name]
+        got = (tuple(grad.shape), grad.dtype, grad.device)
+        want = (tuple(own.shape), own.dtype, own.device)
+        if got != want:
+            yield Finding(f"the gradient of {name} is {got}, expected {want}", kind="shape")
+        if grad.requires_grad:
+            yield Finding(f"the gradient of {name} requires grad itself", kind="contract")
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, weighted),
+    source="torch.autograd: saved tensors are version checked",
+    needs=("gradient", "weight"),
+    share=0.5,
+)
+def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
+    """A weight changed in place between forward and backward gives the old gradient or an error."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    with torch.no_grad():
+        tensors["weight"].mul_(-3.0).add_(1.0)
+    yield Measured()
+    try:
+        call.backward(value, call.upstream(case, value))
+    except TargetRaised:
+        return
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows),
+    source="torch.autograd: saved tensors are version checked",
+    needs=GRADIENT,
+    share=0.5,
+    families=CLASSES,
+)
+def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
+    """A target changed in place between forward and backward gives the old gradient or an error."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    tensors["target"].copy_(tensors["target"].flip(0).clone())
+    yield Measured()
+    try:
+        call.backward(value, call.upstream(case, value))
+    except TargetRaised:
+        return
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source="torch.autograd: double backward",
+    needs=("gradient", "double_backward"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+)
+def second_order(case: Case, call: Caller) -> Judgement:
+    """A second derivative is that of the gradient, or refused; never silently zero.
+
+    Judged in float64 and float32 only, against the second derivative of the exact formula.
+    """
+    yield from curvature_agrees(case, call)

@@ -1,0 +1,216 @@
+"""Rows whose target is ignore_index take no part."""
+
+from __future__ import annotations
+
+import torch
+
+from ..cases import any_reduction, mixed_upstream, one_of, option, vary
+from ..classification import (
+    all_ignored,
+    ignored,
+    ignored_class,
+    ignored_run,
+    nonfinite_ignored,
+    several_rows,
+    spatial,
+    weighted,
+)
+from ..contract import rule
+from ..discover import family_part
+from ..judge import agrees, exact_zero, holds
+from ..model import Case, Judgement
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "torch.nn.CrossEntropyLoss: ignore_index"
+IGNORE = ("ignore_index",)
+
+
+def _left_out(case: Case) -> torch.Tensor:
+    """Rows that do not count, broadcast to the input's entries."""
+    tensors = case.build()
+    kept = family_part(case.family, "oracle").kept_rows(case, tensors)
+    entries: torch.Tensor = tensors["input"]
+    axis = 1 if entries.dim() > 1 else 0
+    return (~kept).unsqueeze(axis).expand(entries.shape)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(-100), any_reduction),
+    source=SOURCE,
+    needs=("ignore_minus_100",),
+    families=CLASSES,
+)
+def default(case: Case, call: Caller) -> Judgement:
+    """Targets of -100 are ignored without being asked for: loss 0, out of the mean."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored_class, any_reduction),
+    source=SOURCE,
+    needs=IGNORE,
+    families=CLASSES,
+)
+def in_range(case: Case, call: Caller) -> Judgement:
+    """The ignore index may be one of the classes; that class stays in every row's denominator."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(-1, -2, -7, -101, -1000), any_reduction),
+    source=SOURCE,
+    needs=IGNORE,
+    families=CLASSES,
+)
+def negative(case: Case, call: Caller) -> Judgement:
+    """Any negative ignore index is honoured and never used as an index."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(255, 10, 100, 65535, 32767), any_reduction),
+    source=SOURCE,
+    needs=IGNORE,
+    families=CLASSES,
+)
+def above_range(case: Case, call: Caller) -> Judgement:
+    """An ignore index of C or more is honoured; ignored targets are never range checked."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(2**31, -(2**31) - 1, 2**40, 2**32, -(2**33))),
+    source="targets and ignore_index are 64-bit integers",
+    needs=IGNORE,
+    families=CLASSES,
+    share=0.7,
+)
+def beyond_32_bits(case: Case, call: Caller) -> Judgement:
+    """Targets and ignore index are not narrowed to 32 bits."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, option("ignore_index", -1, 255, 2, -5), any_reduction),
+    source=SOURCE,
+    needs=IGNORE,
+    families=CLASSES,
+    share=0.7,
+)
+def given_but_rare(case: Case, call: Caller) -> Judgement:
+    """An ignore index that few or no targets meet leaves the other rows as they are."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(one_of(ignored_run, several_rows), one_of(ignored(-100)), any_reduction),
+    source=SOURCE,
+    needs=("ignore_minus_100",),
+    families=CLASSES,
+)
+def long_runs(case: Case, call: Caller) -> Judgement:
+    """Padding at the start or the end, longer than any chunk, changes nothing else."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(-100, 1, -1), any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("gradient", "ignore_index"),
+    families=CLASSES,
+)
+def zero_gradient(case: Case, call: Caller) -> Judgement:
+    """Rows whose target is ignore_index get exactly zero gradient, whatever flows back."""
+    seen = call(case)
+    yield from exact_zero("gradient of input", seen.grads.get("input"), _left_out(case))
+    yield from agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, all_ignored, option("reduction", "mean")),
+    source="torch.nn.CrossEntropyLoss: 0/0; libraries that guard it return 0",
+    needs=IGNORE,
+    families=CLASSES,
+    share=0.5,
+)
+def all_ignored_mean(case: Case, call: Caller) -> Judgement:
+    """With every row ignored the mean is NaN (or 0 where declared) and the gradient is zero."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, all_ignored, option("reduction", "sum", "none")),
+    source=SOURCE,
+    needs=("ignore_index", "reduction_none", "reduction_sum"),
+    families=CLASSES,
+    share=0.5,
+)
+def all_ignored_sum(case: Case, call: Caller) -> Judgement:
+    """With every row ignored sum and none are exactly zero, and so is the gradient."""
+    seen = call(case)
+    everywhere = torch.ones(seen.value.shape, dtype=torch.bool)
+    yield from exact_zero("loss", seen.value, everywhere)
+    yield from agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, weighted, ignored(-100, -1, 255, 0), any_reduction),
+    source=SOURCE,
+    needs=("ignore_index", "weight"),
+    families=CLASSES,
+)
+def with_weight(case: Case, call: Caller) -> Judgement:
+    """Ignored rows bring no weight into the mean, and no weight is looked up for them."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(spatial, ignored(-100, 255, -1), any_reduction),
+    source=SOURCE,
+    needs=("ignore_index", "spatial"),
+    families=CLASSES,
+)
+def spatial_rows(case: Case, call: Caller) -> Judgement:
+    """Single pixels are ignored like rows."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, nonfinite_ignored, any_reduction),
+    source="an ignored row contributes 0 even if it holds NaN (Megatron-Bridge#3117)",
+    needs=("ignore_minus_100",),
+    families=CLASSES,
+)
+def nonfinite_loss(case: Case, call: Caller) -> Judgement:
+    """NaN or infinite logits in an ignored row do not reach the loss."""
+    from ..judge import value_agrees
+
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, nonfinite_ignored, any_reduction),
+    source="pytorch/pytorch#11551",
+    needs=("ignore_minus_100", "gradient"),
+    families=CLASSES,
+)
+def nonfinite_gradient(case: Case, call: Caller) -> Judgement:
+    """NaN or infinite logits in an ignored row leave its gradient exactly zero."""
+    seen = call(case)
+    yield from holds("input" in seen.grads, "no gradient arrived at 'input'")
+    yield from exact_zero("gradient of input", seen.grads.get("input"), _left_out(case))

@@ -1,0 +1,72 @@
+"""Strides, offsets and alignment of every tensor."""
+
+from __future__ import annotations
+
+from ..cases import any_reduction, laid_out, one_of, vary
+from ..classification import several_rows, spatial
+from ..contract import rule
+from ..judge import agrees
+from ..model import Case, Judgement
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "strides and offset are part of a tensor"
+
+
+@rule(
+    "must",
+    cases=vary(
+        several_rows,
+        laid_out("input", "transposed", "strided", "padded", "shifted", "expanded"),
+        any_reduction,
+    ),
+    source=SOURCE,
+    families=CLASSES,
+)
+def input(case: Case, call: Caller) -> Judgement:
+    """Logits may be transposed, a slice of wider rows, every second element, unaligned."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        several_rows, laid_out("target", "strided", "shifted", "expanded"), any_reduction
+    ),
+    source=SOURCE,
+    families=CLASSES,
+)
+def target(case: Case, call: Caller) -> Judgement:
+    """Targets may be strided, offset, or one value expanded."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        spatial,
+        one_of(
+            laid_out("input", "transposed", "padded", "strided"),
+            laid_out("target", "transposed", "padded", "strided"),
+        ),
+        any_reduction,
+    ),
+    source=SOURCE + " (channels last)",
+    needs=("spatial",),
+    families=CLASSES,
+)
+def spatial_input(case: Case, call: Caller) -> Judgement:
+    """Images may be stored with channels last, as slices, or transposed."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, laid_out("input", "far"), any_reduction),
+    source="offsets beyond 2**31 elements (flash-attention c79de85f, onnxruntime#16363)",
+    share=0.2,
+    families=("cross_entropy", "nll", "prob_nll"),
+)
+def far_rows(case: Case, call: Caller) -> Judgement:
+    """Rows that lie more than 2**31 elements apart are found: offsets are 64 bits wide."""
+    yield from agrees(call(case))

@@ -1,0 +1,91 @@
+"""none, mean and sum, and what each divides by."""
+
+from __future__ import annotations
+
+from ..cases import any_reduction, explicit_defaults, forward_only, option, scalar_upstream, vary
+from ..classification import many_rows, odd_rows, several_rows
+from ..contract import rule
+from ..judge import agrees, value_agrees
+from ..model import Case, Judgement
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "torch.nn.CrossEntropyLoss"
+
+
+@rule(
+    "must",
+    cases=vary(option("reduction", "none"), several_rows),
+    source=SOURCE,
+    needs=("reduction_none",),
+    families=CLASSES,
+)
+def none(case: Case, call: Caller) -> Judgement:
+    """reduction="none" gives each row's loss in the target's shape, and each row's gradient."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(option("reduction", "sum"), several_rows),
+    source=SOURCE,
+    needs=("reduction_sum",),
+    families=CLASSES,
+)
+def sum(case: Case, call: Caller) -> Judgement:
+    """reduction="sum" gives the sum of the row losses and its gradient."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(several_rows), source=SOURCE, families=CLASSES)
+def mean(case: Case, call: Caller) -> Judgement:
+    """The default reduction is the mean over the rows, with its gradient."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(odd_rows), source=SOURCE, families=CLASSES)
+def mean_of_any_count(case: Case, call: Caller) -> Judgement:
+    """The mean does not depend on how rows fall into chunks."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(many_rows, any_reduction), source=SOURCE, share=0.4, families=CLASSES)
+def many(case: Case, call: Caller) -> Judgement:
+    """Thousands of rows are reduced, and differentiated, as exactly as few."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(explicit_defaults), source=SOURCE, share=0.3)
+def explicit_defaults(case: Case, call: Caller) -> Judgement:
+    """Passing every default explicitly changes nothing."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, option("size_average", True, False, None), forward_only),
+    source="torch.nn.CrossEntropyLoss (deprecated arguments)",
+    needs=("size_average",),
+    share=0.4,
+)
+def size_average(case: Case, call: Caller) -> Judgement:
+    """The deprecated size_average=False means "sum", True and None mean "mean"."""
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, option("reduce", False, True), forward_only),
+    source="torch.nn.CrossEntropyLoss (deprecated arguments)",
+    needs=("reduce",),
+    share=0.4,
+)
+def reduce(case: Case, call: Caller) -> Judgement:
+    """The deprecated reduce=False means "none", True means "mean"."""
+    yield from value_agrees(call(case))
+
+
+@rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE)
+def each_with_gradient(case: Case, call: Caller) -> Judgement:
+    """Under every reduction the gradient is that of the returned loss."""
+    yield from agrees(call(case))

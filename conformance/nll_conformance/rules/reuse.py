@@ -1,0 +1,100 @@
+"""One call after another in the same process: nothing of the first may show in the second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..cases import any_reduction, mixed_upstream, simplest, vary
+from ..contract import rule
+from ..judge import agrees, identical, value_agrees
+from ..model import Case, Judgement
+from ..observe import Caller
+from ..recipes import build
+
+SOURCE = "a loss is a function of its arguments, whatever was called before"
+
+
+def _sibling(case: Case) -> Case:
+    """A case of the same shapes with other numbers."""
+    return replace(
+        case,
+        recipe=tuple(
+            (name, replace(recipe, seed=recipe.seed + 17)) for name, recipe in case.recipe
+        ),
+    )
+
+
+@rule("must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, share=0.6)
+def second_call(case: Case, call: Caller) -> Judgement:
+    """The second call with other numbers, and a third with the first's, are right as well."""
+    for each in (case, _sibling(case), case):
+        yield from agrees(call(each))
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.5)
+def other_shape(case: Case, call: Caller) -> Judgement:
+    """Calls of another shape in between change nothing."""
+    from ..run import context_for
+
+    context = context_for(call.subject, case.rule, case.dtype, case.device)
+    yield from agrees(call(case))
+    yield from agrees(call(simplest(context)))
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.4)
+def other_dtype(case: Case, call: Caller) -> Judgement:
+    """A call in another dtype before changes nothing."""
+    from ..run import context_for
+
+    dtypes = call.subject.implementation.dtypes
+    for dtype in [d for d in dtypes if d != case.dtype][:1]:
+        call(simplest(context_for(call.subject, case.rule, dtype, case.device)))
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.6)
+def changed_in_place(case: Case, call: Caller) -> Judgement:
+    """The same tensors with other contents give the new result: nothing is cached by address."""
+    tensors = call.tensors(case)
+    call.forward(case, tensors)
+    other = _sibling(case)
+    with torch.no_grad():
+        for name, recipe in other.recipe:
+            tensors[name].copy_(build(recipe, case.device))
+    forward = replace(other, upstream=None)
+    value = call.forward(other, tensors)
+    yield from value_agrees(call.observation(forward, value, {}, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("gradient",),
+    share=0.6,
+)
+def interleaved(case: Case, call: Caller) -> Judgement:
+    """Two forwards before their backwards keep apart: no buffer is shared between calls."""
+    cases = (case, _sibling(case))
+    tensors = [call.tensors(each) for each in cases]
+    values = [call.forward(each, own) for each, own in zip(cases, tensors, strict=True)]
+    for each, own, value in zip(cases, tensors, values, strict=True):
+        upstream = call.upstream(each, value)
+        if upstream.shape == value.shape:
+            call.backward(value, upstream)
+            yield from agrees(call.observation(each, value, call.grads(own), own))
+
+
+@rule("must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, share=0.4)
+def results_are_kept(case: Case, call: Caller) -> Judgement:
+    """A result stays what it was when the loss is called again."""
+    first = call(case)
+    value = first.value.detach().clone()
+    grads = {n: None if g is None else g.clone() for n, g in first.grads.items()}
+    call(_sibling(case))
+    yield from identical("the first loss after a second call", first.value, value)
+    for name, grad in grads.items():
+        yield from identical(f"the first gradient of {name}", first.grads[name], grad)

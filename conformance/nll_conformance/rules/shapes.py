@@ -1,0 +1,75 @@
+"""Every rank and size of the family's call."""
+
+from __future__ import annotations
+
+from ..cases import any_reduction, mixed_upstream, vary
+from ..classification import empty, one_class, spatial, square, unbatched
+from ..contract import rule
+from ..judge import agrees
+from ..model import Case, Judgement, Measured
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "torch.nn.CrossEntropyLoss: shapes"
+
+
+@rule(
+    "must",
+    cases=vary(unbatched, any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("unbatched",),
+    families=CLASSES,
+)
+def unbatched_sample(case: Case, call: Caller) -> Judgement:
+    """One sample without a batch dimension, input (C,) and target (), gives a scalar."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(spatial, any_reduction),
+    source=SOURCE,
+    needs=("spatial",),
+    families=CLASSES,
+)
+def spatial_input(case: Case, call: Caller) -> Judgement:
+    """Input (N, C, d1, ..., dK) with target (N, d1, ..., dK): classes stay in dim 1."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(spatial, any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("spatial", "reduction_none", "gradient"),
+    families=CLASSES,
+)
+def spatial_gradient(case: Case, call: Caller) -> Judgement:
+    """Each position of (N, C, d1, ..., dK) is scaled by its own upstream gradient."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(square, any_reduction), source=SOURCE, families=CLASSES)
+def square_input(case: Case, call: Caller) -> Judgement:
+    """As many rows as classes: the class dimension is still dim 1."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(one_class, any_reduction), source=SOURCE, share=0.4, families=CLASSES)
+def one_class_only(case: Case, call: Caller) -> Judgement:
+    """With a single class loss and gradient are zero."""
+    yield Measured()  # zero is what is asked for: any other number would be outside
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(empty, any_reduction),
+    source="torch.nn.CrossEntropyLoss: 0/0 is NaN; pytorch#15870",
+    needs=("empty_batch",),
+    share=0.5,
+    families=CLASSES,
+)
+def empty_batch(case: Case, call: Caller) -> Judgement:
+    """No rows: sum is 0, none is empty, mean is NaN (or 0 where declared)."""
+    yield from agrees(call(case))

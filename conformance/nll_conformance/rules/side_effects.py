@@ -1,0 +1,193 @@
+"""A loss computes; it changes nothing else."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .. import state
+from ..cases import any_reduction, mixed_upstream, option, vary
+from ..classification import ignored, several_rows, weighted
+from ..contract import rule
+from ..judge import gradients_agree, holds, identical
+from ..model import Case, Judgement, Measured
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "a loss is a function of its arguments"
+
+
+def _run(case: Case, call: Caller) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+    """Forward and backward; the tensors that were passed and the upstream gradient."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    upstream = None
+    if case.upstream is not None and value.shape == case.upstream.shape:
+        upstream = call.upstream(case, value)
+        call.backward(value, upstream)
+    return tensors, upstream
+
+
+def _unchanged(case: Case, call: Caller) -> Judgement:
+    allowed = call.subject.implementation.mutates
+    before = case.build()
+    tensors, _ = _run(case, call)
+    for name, tensor in tensors.items():
+        if name not in allowed:
+            yield from identical(f"{name} after the call", tensor, before[name])
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE)
+def inputs(case: Case, call: Caller) -> Judgement:
+    """The caller's tensors are the same after forward and backward."""
+    yield from _unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(-100, 1), any_reduction),
+    source=SOURCE,
+    needs=("ignore_index",),
+    families=CLASSES,
+)
+def ignored_targets(case: Case, call: Caller) -> Judgement:
+    """Ignored targets are not overwritten in the caller's tensor."""
+    yield from _unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, weighted, any_reduction),
+    source=SOURCE,
+    needs=("weight",),
+    families=CLASSES,
+    share=0.5,
+)
+def weights(case: Case, call: Caller) -> Judgement:
+    """The caller's weight is the same after forward and backward."""
+    yield from _unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(-100), option("reduction", "none"), mixed_upstream),
+    source="autograd may share the upstream gradient with others (apex xentropy)",
+    needs=("gradient", "reduction_none", "ignore_minus_100"),
+    families=CLASSES,
+)
+def upstream_of_ignored(case: Case, call: Caller) -> Judgement:
+    """backward does not write to the upstream gradient, nor where rows are ignored."""
+    yield from _upstream_unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source="autograd may share the upstream gradient with others",
+    needs=("gradient",),
+    share=0.6,
+)
+def upstream(case: Case, call: Caller) -> Judgement:
+    """backward does not write to the upstream gradient."""
+    yield from _upstream_unchanged(case, call)
+
+
+def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
+    _, upstream = _run(case, call)
+    if upstream is not None:
+        want = call.upstream(case, upstream)
+        yield from identical("the upstream gradient after backward", upstream, want)
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.3)
+def process_state(case: Case, call: Caller) -> Judgement:
+    """Process-wide state is as before: RNG, grad mode, default dtype, threads, flags, environment."""
+    before = state.take()
+    try:
+        _run(case, call)
+        changed = state.take().changed_since(before)
+    finally:
+        state.restore(before)
+    yield from holds(not changed, f"the call changed: {', '.join(changed)}", kind="state")
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.2)
+def references(case: Case, call: Caller) -> Judgement:
+    """No reference to the caller's tensors outlives the call and its graph."""
+    with _only_new_garbage():
+        tensors, upstream = _run(case, call)
+        watched = {name: weakref.ref(tensor) for name, tensor in tensors.items()}
+        del tensors, upstream
+        gc.collect()
+    kept = [name for name, ref in watched.items() if ref() is not None]
+    yield from holds(not kept, f"still referenced after the call: {', '.join(kept)}", kind="kept")
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.2)
+def growth(case: Case, call: Caller) -> Judgement:
+    """Repeated calls leave no tensors behind."""
+    with _only_new_garbage():
+        _run(case, call)
+        before = _live_tensors()
+        for _ in range(4):
+            _run(case, call)
+        left = _live_tensors() - before
+    yield from holds(left < 4, f"4 calls left {left} tensors behind", kind="growth")
+
+
+def _live_tensors() -> int:
+    gc.collect()
+    # By type: isinstance would run the __class__ properties of foreign objects.
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+@contextmanager
+def _only_new_garbage() -> Iterator[None]:
+    """Keep the garbage collector off all that existed before: torch alone is 300 000 objects."""
+    frozen = gc.get_freeze_count() > 0
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen:
+            gc.unfreeze()
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, any_reduction),
+    source="a loss that overwrites its input must not feed others wrong numbers",
+    needs=("gradient",),
+    share=0.5,
+)
+def second_consumer(case: Case, call: Caller) -> Judgement:
+    """Another consumer of the same logits gets its right gradient too, or an error.
+
+    Where a loss overwrites the logits (declared), what else was computed from them must not
+    be differentiated with the overwritten numbers silently.
+    """
+    mutates = call.subject.implementation.mutates
+    tensors = call.tensors(case)
+    leaf = tensors["input"]
+    shared = leaf * 1.0
+    other = (shared * shared).sum()
+    passed = {**tensors, "input": shared}
+    direct = call.family.positional
+    positional = [passed[name] for name in direct]
+    keywords = {n: t for n, t in passed.items() if n not in direct}
+    yield Measured()
+    try:
+        value = call.subject.function(*positional, **keywords, **dict(case.options))
+        upstream = call.upstream(case, value)
+        if upstream.shape != value.shape:
+            return
+        torch.autograd.backward([other, value], [torch.zeros_like(other), upstream])
+    except Exception:
+        if mutates:
+            return
+        raise
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))

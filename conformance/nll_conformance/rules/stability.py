@@ -1,0 +1,99 @@
+"""Numbers that a naive formula loses: overflow, underflow, cancellation, saturation."""
+
+from __future__ import annotations
+
+from ..cases import forward_only, option, unreduced, vary
+from ..classification import (
+    block_maximum,
+    excluded_target,
+    huge_logits,
+    masked_classes,
+    near_uniform,
+    offset_logits,
+    ramped,
+    wrong_target,
+)
+from ..contract import rule
+from ..judge import agrees, value_agrees
+from ..model import Case, Judgement
+from ..observe import Caller
+from ._families import LOGITS
+
+SOURCE = "log-sum-exp with the maximum taken out (Blanchard, Higham & Higham 2021)"
+
+
+@rule("must", cases=vary(wrong_target, unreduced), source=SOURCE, families=LOGITS)
+def wrong_target_is_linear(case: Case, call: Caller) -> Judgement:
+    """The loss of a target far below the maximum grows with the gap; nothing clamps it."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(huge_logits, unreduced), source=SOURCE, families=LOGITS)
+def huge(case: Case, call: Caller) -> Judgement:
+    """Logits of any magnitude and sign give a finite loss and gradient: exp must not overflow."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(offset_logits, unreduced), source=SOURCE, families=LOGITS)
+def common_offset(case: Case, call: Caller) -> Judgement:
+    """A common offset of all logits cancels."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(ramped, unreduced), source=SOURCE, families=LOGITS)
+def ordered_classes(case: Case, call: Caller) -> Judgement:
+    """Ascending or descending logits are summed right: a running maximum is rescaled."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(block_maximum, unreduced), source=SOURCE, families=LOGITS)
+def maximum_anywhere(case: Case, call: Caller) -> Judgement:
+    """The maximum may sit in the first, a middle or the last block."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(near_uniform(2049, 257, 4097, 32000, 513, 70000), unreduced),
+    source="accumulation in at least float32 (pytorch/executorch#20090)",
+    families=LOGITS,
+)
+def many_equal_classes(case: Case, call: Caller) -> Judgement:
+    """The sum over thousands of equal classes is not kept in 16 bits, where it saturates."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(masked_classes, unreduced),
+    source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
+    families=LOGITS,
+)
+def classes_at_minus_infinity(case: Case, call: Caller) -> Judgement:
+    """Other classes at -inf, single or whole blocks of them, have probability and gradient 0."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(masked_classes, option("label_smoothing", 0.0), unreduced, forward_only),
+    source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
+    families=LOGITS,
+    needs=("label_smoothing",),
+    share=0.5,
+)
+def no_smoothing_of_minus_infinity(case: Case, call: Caller) -> Judgement:
+    """Without label smoothing classes at -inf leave the loss finite: 0 * inf is not computed."""
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(excluded_target, unreduced, forward_only),
+    source="-log 0 = inf",
+    families=LOGITS,
+    share=0.5,
+)
+def impossible_target(case: Case, call: Caller) -> Judgement:
+    """A target whose own logit is -inf has an infinite loss, not a clamped one and not NaN."""
+    yield from value_agrees(call(case))

@@ -1,0 +1,137 @@
+"""no_grad, inference mode, compile, vmap, forward-mode derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..cases import any_reduction, forward_only, option, vary
+from ..classification import several_rows
+from ..contract import rule
+from ..errors import TargetRaised
+from ..judge import agrees, compare, holds, truth_of, value_agrees
+from ..model import Case, Judgement
+from ..observe import Caller
+from ..recipes import TensorRecipe, build
+from ..truth import Exact
+from ._families import CLASSES
+
+SOURCE = "torch.autograd: locally disabling gradient computation"
+
+
+@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.6)
+def no_grad(case: Case, call: Caller) -> Judgement:
+    """Under torch.no_grad the loss is the same and carries no graph."""
+    with torch.no_grad():
+        value = call.forward(case, call.tensors(case))
+    yield from holds(not value.requires_grad, "the loss requires grad under torch.no_grad")
+    yield from value_agrees(call.observation(replace(case, upstream=None), value, {}))
+
+
+@rule("must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6)
+def inference_mode(case: Case, call: Caller) -> Judgement:
+    """Under torch.inference_mode the loss is the same."""
+    with torch.inference_mode():
+        value = call.forward(case, call.tensors(case))
+    yield from value_agrees(call.observation(case, value, {}))
+
+
+@rule("must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6)
+def nothing_requires_grad(case: Case, call: Caller) -> Judgement:
+    """Without any input that requires grad the loss is the same and requires none."""
+    seen = call(case)
+    yield from holds(not seen.value.requires_grad, "the loss requires grad, no input does")
+    yield from value_agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, any_reduction),
+    source="torch.compile",
+    needs=("compile",),
+    from_profile="standard",
+    share=0.05,
+    dtypes=("float32",),
+)
+def compiled(case: Case, call: Caller) -> Judgement:
+    """torch.compile gives the same loss and gradient, or refuses."""
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    bare = call.invoke
+    tensors = call.tensors(case)
+
+    def loss(*arguments: torch.Tensor) -> torch.Tensor:
+        value = bare(case, dict(zip(tensors, arguments, strict=True)))
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    try:
+        value = torch.compile(loss)(*tensors.values())
+    except Exception as error:
+        raise TargetRaised(error, "the compiled call") from error
+    grads: dict[str, torch.Tensor | None] = {}
+    if case.upstream is not None and value.shape == case.upstream.shape:
+        call.backward(value, call.upstream(case, value))
+        grads = call.grads(tensors)
+    yield from agrees(call.observation(case, value, grads, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, option("reduction", "none"), forward_only),
+    source="torch.func.vmap",
+    needs=("vmap", "unbatched", "reduction_none"),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.4,
+)
+def vmap(case: Case, call: Caller) -> Judgement:
+    """torch.func.vmap over unbatched rows gives the losses of the batch, or is refused."""
+    tensors = call.tensors(case)
+
+    def row(*arguments: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, dict(zip(tensors, arguments, strict=True)))
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    try:
+        value = torch.func.vmap(row)(*tensors.values())
+    except Exception as error:
+        raise TargetRaised(error, "vmap") from error
+    yield from value_agrees(call.observation(case, value, {}, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows),
+    source="torch.func.jvp",
+    needs=("jvp", "gradient"),
+    families=CLASSES,
+    share=0.4,
+)
+def jvp(case: Case, call: Caller) -> Judgement:
+    """The forward-mode derivative is the gradient's product with the direction, or refused."""
+    tensors = call.tensors(case)
+    leaf = tensors["input"].detach()
+    direction = build(TensorRecipe("scatter", tuple(leaf.shape), case.dtype, scale=-2, seed=5))
+    direction = direction.to(leaf.device)
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, {**tensors, "input": logits})
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    try:
+        value, tangent = torch.func.jvp(loss, (leaf,), (direction,))
+    except Exception as error:
+        raise TargetRaised(error, "jvp") from error
+    truth = truth_of(call.observation(case, value, {}, tensors))
+    exact = truth.grads["input"]
+    along = direction.cpu().double()
+    roundoff = torch.finfo(leaf.dtype).eps
+    size = exact.value.numel()
+    magnitude = ((exact.value.abs() + exact.bound) * along.abs()).sum()
+    bound = 2 * (exact.bound * along.abs()).sum() + size * roundoff * magnitude
+    want = Exact((exact.value * along).sum(), bound)
+    yield from compare("forward-mode derivative", tangent, want, case.dtype)

@@ -1,0 +1,99 @@
+"""Class weights multiply the row losses and divide the mean."""
+
+from __future__ import annotations
+
+from ..cases import any_reduction, laid_out, mixed_upstream, vary
+from ..classification import negative_weight, several_rows, spatial, square, weighted, zero_weight
+from ..contract import rule
+from ..judge import agrees
+from ..model import Case, Judgement
+from ..observe import Caller
+from ._families import CLASSES
+
+SOURCE = "torch.nn.CrossEntropyLoss: weight"
+WEIGHT = ("weight",)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, weighted, any_reduction),
+    source=SOURCE,
+    needs=WEIGHT,
+    families=CLASSES,
+)
+def rows(case: Case, call: Caller) -> Judgement:
+    """Each row is scaled by its target's weight; the mean divides by the sum of those weights."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, weighted, any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("weight", "gradient"),
+    families=CLASSES,
+)
+def gradient(case: Case, call: Caller) -> Judgement:
+    """The weight scales the gradient once, beside the upstream gradient."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(square, weighted, any_reduction),
+    source=SOURCE,
+    needs=WEIGHT,
+    families=CLASSES,
+)
+def square_input(case: Case, call: Caller) -> Judgement:
+    """Weights belong to classes, also where there are as many rows as classes."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, zero_weight, any_reduction),
+    source=SOURCE,
+    needs=WEIGHT,
+    families=CLASSES,
+)
+def zero(case: Case, call: Caller) -> Judgement:
+    """A class of weight zero costs nothing and counts nothing; all zero is 0/0."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, negative_weight, any_reduction),
+    source="mean = sum / total weight, without a condition on its sign (pytorch#31491)",
+    needs=WEIGHT,
+    families=CLASSES,
+)
+def negative(case: Case, call: Caller) -> Judgement:
+    """Negative weights are multiplied and summed like any other."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(spatial, weighted, any_reduction),
+    source=SOURCE,
+    needs=("weight", "spatial"),
+    families=CLASSES,
+)
+def spatial_rows(case: Case, call: Caller) -> Judgement:
+    """For (N, C, d1, ...) the weight is per class, not per position or image."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, weighted, laid_out("weight", "strided", "shifted"), any_reduction),
+    source="strides are part of a tensor",
+    needs=WEIGHT,
+    families=CLASSES,
+    share=0.6,
+)
+def strided(case: Case, call: Caller) -> Judgement:
+    """A weight that is a strided or offset view is read by its strides."""
+    yield from agrees(call(case))

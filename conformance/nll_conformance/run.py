@@ -1,0 +1,237 @@
+"""One rule, one dtype, one device: draw cases, judge them, shrink the first failure."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import state
+from .cases import MAX_ELEMENTS, Context
+from .declare import Subject
+from .discover import family
+from .errors import TargetRaised
+from .family import OPTIONAL
+from .model import Case, Finding, Measured, Outcome, Profile, Result, Rule
+from .observe import Caller
+from .search import seed_for, smallest
+
+#: Cases of a rule with share 1, sized on eager torch on one core.
+CASES: dict[Profile, int] = {"quick": 16, "standard": 60, "thorough": 400}
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How cases are drawn, and how many."""
+
+    profile: Profile = "standard"
+    seed: int = 0
+    database: Path | None = None
+
+
+@dataclass
+class Tally:
+    """What the cases of one rule amounted to."""
+
+    cases: int = 0
+    judged: int = 0
+    discriminating: int = 0
+    error_over_bound: float | None = None
+    error_units: float | None = None
+    unsupported: str = ""
+    failure: tuple[Case, Finding] | None = None
+    failures: dict[Case, Finding] = field(default_factory=dict)
+
+    def add(self, measured: Iterable[Measured]) -> None:
+        """Count one case."""
+        seen = list(measured)
+        self.cases += 1
+        self.judged += any(m.judged for m in seen)
+        self.discriminating += any(m.discriminating and m.judged for m in seen)
+        for m in seen:
+            self.error_over_bound = _largest(self.error_over_bound, m.error_over_bound)
+            self.error_units = _largest(self.error_units, m.error_units)
+
+
+def _largest(a: float | None, b: float | None) -> float | None:
+    known = [x for x in (a, b) if x is not None]
+    return max(known) if known else None
+
+
+def context_for(
+    subject: Subject, rule: str, dtype: str, device: str, profile: Profile = "standard"
+) -> Context:
+    """What cases of a rule may use with this subject."""
+    declared = subject.implementation
+    return Context(
+        family=family(declared.family),
+        rule=rule,
+        dtype=dtype,
+        device=device,
+        capabilities=subject.capabilities,
+        profile=profile,
+        max_elements=min(declared.max_elements or MAX_ELEMENTS, MAX_ELEMENTS),
+        divergences=subject.divergences,
+        fixed=subject.fixed,
+        mutates=declared.mutates,
+    )
+
+
+def missing(subject: Subject, rule: Rule) -> str:
+    """Why the rule cannot be asked of this subject; empty if it can."""
+    return "; ".join(subject.absent[need] for need in rule.needs if need in subject.absent)
+
+
+def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding | None:
+    """Judge one case; the first finding, if any.  Counts into ``tally``."""
+    measured: list[Measured] = []
+    finding: Finding | None = None
+    try:
+        for item in rule.judge(case, caller):
+            if isinstance(item, Measured):
+                measured.append(item)
+            else:
+                finding = item
+                break
+    except TargetRaised as raised:
+        if _optional(caller.subject, rule):
+            tally.unsupported = describe(raised)
+            return None
+        finding = raised_finding(raised)
+    tally.add(measured or [Measured()])
+    return finding
+
+
+def raised_finding(raised: TargetRaised) -> Finding:
+    """The finding for a valid call that raised."""
+    return Finding(
+        f"{raised.during} raised {describe(raised)}",
+        got=type(raised.error).__name__,
+        want="no exception",
+        kind="raised",
+    )
+
+
+def describe(raised: TargetRaised) -> str:
+    """The exception in one line, bounded; its own ``__str__`` may fail."""
+    try:
+        text = str(raised.error)[:2000]
+    except BaseException:
+        text = "<its message cannot be read>"
+    lines = text.strip().splitlines() or [""]
+    return f"{type(raised.error).__name__}: {lines[0][:300]}"
+
+
+def _optional(subject: Subject, rule: Rule) -> bool:
+    """Whether the rule concerns something the subject need not support."""
+    return any(
+        need in OPTIONAL and need not in subject.implementation.promises for need in rule.needs
+    )
+
+
+def run_rule(
+    subject: Subject,
+    rule: Rule,
+    dtype: str,
+    device: str,
+    *,
+    mode: Mode,
+    announce: Callable[[Case], None] = lambda case: None,
+    pinned: Iterable[Case] = (),
+) -> Result:
+    """The result of one rule for one dtype and device.
+
+    ``pinned`` cases (of expected failures) run before any drawn one.  A bug of the suite
+    becomes the outcome ``error`` with its traceback as message.
+    """
+    start = time.perf_counter()
+    reason = missing(subject, rule)
+    if reason:
+        return _result(subject, rule, dtype, device, Tally(), "unsupported", reason)
+    tally = Tally()
+    before = state.take()
+    try:
+        outcome, message = _search(
+            subject, rule, dtype, device, mode, announce, tuple(pinned), tally
+        )
+    except Exception:
+        outcome, message = "error", traceback.format_exc(limit=-6)
+    finally:
+        state.restore(before)
+    seconds = round(time.perf_counter() - start, 4)
+    return _result(subject, rule, dtype, device, tally, outcome, message, seconds)
+
+
+def _search(
+    subject: Subject,
+    rule: Rule,
+    dtype: str,
+    device: str,
+    mode: Mode,
+    announce: Callable[[Case], None],
+    pinned: tuple[Case, ...],
+    tally: Tally,
+) -> tuple[Outcome, str]:
+    context = context_for(subject, rule.id, dtype, device, mode.profile)
+    caller = Caller(subject, announce)
+
+    def fails(case: Case) -> bool:
+        finding = judge_case(rule, case, caller, tally)
+        if finding is not None:
+            tally.failures[case] = finding
+        return finding is not None
+
+    found = next((case for case in pinned if fails(case)), None)
+    if found is None:
+        found = smallest(
+            rule.cases(context),
+            fails,
+            seed=seed_for(mode.seed, rule.id, rule.revision, dtype),
+            cases=max(3, round(CASES[mode.profile] * rule.share)),
+            database=mode.database,
+            key=f"{subject.implementation.name}/{rule.id}/{dtype}/{device}",
+        )
+    if found is not None:
+        tally.failure = (found, tally.failures[found])
+        return "fail", tally.failures[found].message
+    if tally.unsupported:
+        return "unsupported", tally.unsupported
+    if tally.discriminating == 0:
+        return "inconclusive", (
+            f"in none of {tally.cases} cases would a wrong answer have been outside the bound"
+        )
+    return "pass", ""
+
+
+def _result(
+    subject: Subject,
+    rule: Rule,
+    dtype: str,
+    device: str,
+    tally: Tally,
+    outcome: Outcome,
+    message: str,
+    seconds: float = 0.0,
+) -> Result:
+    case, finding = tally.failure or (None, None)
+    return Result(
+        implementation=subject.implementation.name,
+        family=subject.implementation.family,
+        rule=rule.id,
+        revision=rule.revision,
+        level=rule.level,
+        dtype=dtype,
+        device=device,
+        outcome=outcome,
+        cases=tally.cases,
+        judged=tally.judged,
+        discriminating=tally.discriminating,
+        seconds=seconds,
+        error_over_bound=tally.error_over_bound,
+        error_units=tally.error_units,
+        message=message[:4000],
+        counterexample=case.to_json() if case else None,
+        finding=finding.kind if finding else "",
+    )

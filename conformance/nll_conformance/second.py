@@ -1,0 +1,59 @@
+"""Second derivatives, held against those of the exact formula in float64."""
+
+from __future__ import annotations
+
+import torch
+
+from .discover import family_part
+from .errors import TargetRaised
+from .judge import UNIT_ROUNDOFF, compare
+from .model import Case, Judgement
+from .observe import Caller
+from .recipes import TensorRecipe, build
+from .truth import Exact
+
+#: First-order allowance in unit roundoffs of sum_k |H_jk v_k|: each Hessian entry of the plain
+#: cases is a product of two probabilities, each good to K0 + K1 |d| + 3 L + ... < 100 u.
+ALLOWED_ROUNDOFFS = 256
+
+
+def curvature_agrees(case: Case, call: Caller) -> Judgement:
+    """(Hessian of upstream . loss) v equals that of the family's formula in float64."""
+    tensors = call.tensors(case)
+    leaf = tensors["input"]
+    direction = build(TensorRecipe("scatter", tuple(leaf.shape), "float64", scale=-2, seed=3))
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    try:
+        (grad,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
+        (got,) = torch.autograd.grad(grad, leaf, direction.to(leaf.dtype).to(leaf.device))
+    except RuntimeError as error:
+        raise TargetRaised(error, "the second backward") from error
+    want, magnitude = _exact(case, direction)
+    roundoff = UNIT_ROUNDOFF[leaf.dtype]
+    bound = ALLOWED_ROUNDOFFS * roundoff * magnitude
+    yield from compare("second derivative", got, Exact(want, bound), case.dtype)
+
+
+def _exact(case: Case, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """H v and |H| |v| of the formula, v rounded to the case's dtype."""
+    formula = family_part(case.family, "oracle").formula
+    tensors = {
+        name: t.detach().cpu().double() if t.dtype.is_floating_point else t.cpu()
+        for name, t in case.build().items()
+    }
+    assert case.upstream is not None
+    upstream = build(case.upstream).double()
+    shape = tensors["input"].shape
+
+    def scalar(flat: torch.Tensor) -> torch.Tensor:
+        value = formula(case, {**tensors, "input": flat.view(shape)})
+        return (value * upstream).sum()
+
+    flat = tensors["input"].reshape(-1)
+    hessian = torch.autograd.functional.hessian(scalar, flat)
+    v = direction.to(getattr(torch, case.dtype)).double().reshape(-1)
+    exact = hessian @ v
+    return exact.view(shape), (hessian.abs() @ v.abs()).view(shape)

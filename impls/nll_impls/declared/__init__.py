@@ -1,0 +1,1 @@
+"""Declarations, a module for each origin; nothing here imports torch."""

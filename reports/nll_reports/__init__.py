@@ -1,0 +1,1 @@
+"""Results and benchmark data, as tables and pages."""
