@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from .discover import family_part
 from .family import Family
-from .model import Case, Profile, Scalar
+from .model import Case, Observation, Profile, Scalar
 from .recipes import Edit, TensorRecipe
 
 T = TypeVar("T")
@@ -153,6 +153,11 @@ class Draft:
 
 
 Variation: TypeAlias = Callable[[Draft, Draw], None]
+#: How a divergence shows: capabilities needed, dtype (any: None), variations of the plain
+#: call, and the function that names what was seen.
+Probe: TypeAlias = tuple[
+    frozenset[str], str | None, tuple[Variation, ...], Callable[[Observation], str | None]
+]
 
 
 @dataclass(frozen=True)

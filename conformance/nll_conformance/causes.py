@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .model import BAD_OUTCOMES, Outcome, Result
+from .model import BAD_OUTCOMES, Level, Outcome, Result
 from .report import Report, RuleFacts
 
 #: Outcomes of which nothing can be said about the loss, in the order in which they are told.
 NOT_JUDGED: tuple[Outcome, ...] = ("error", "inconclusive", "not_run", "unsupported")
+#: Themes whose rules judge a loss on plain cases.
+PLAIN_THEMES = ("call", "values", "gradients")
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,43 @@ def causes(results: Iterable[Result]) -> tuple[Cause, ...]:
     Causes with a must-rule come before those without; otherwise the order of the results
     stays.  The first result of a cause is a must-rule's, with a reproducer where one has it.
     """
+    bad = [result for result in results if result.outcome in BAD_OUTCOMES]
+    plain = {(r.implementation, _kind(r)) for r in bad if _theme(r.rule) in PLAIN_THEMES}
     folded: dict[tuple[str, ...], list[Result]] = {}
-    for result in results:
-        if result.outcome in BAD_OUTCOMES:
-            # without a signature of its own a result is no evidence of a common cause
-            signature = result.finding or f"{result.outcome} {result.rule}"
-            key = (result.implementation, result.outcome, signature)
-            folded.setdefault(key, []).append(result)
+    for result in bad:
+        everywhere = (result.implementation, _kind(result)) in plain
+        key = (result.implementation, *_signature(result, everywhere))
+        folded.setdefault(key, []).append(result)
     made = [
         Cause(min(group, key=lambda r: (r.level != "must", not r.reproducer)), tuple(group))
         for group in folded.values()
     ]
     return tuple(sorted(made, key=lambda cause: cause.first.level != "must"))
+
+
+def _kind(result: Result) -> tuple[str, bool]:
+    """The kind of the finding, and whether it is about a gradient."""
+    return (result.finding, "gradient" in result.message)
+
+
+def _signature(result: Result, everywhere: bool) -> tuple[str, ...]:
+    """Results with equal signatures are taken to have one cause.
+
+    Every rule varies one thing from a plain case.  So a kind of finding that plain cases
+    show already explains it under every rule; otherwise each theme has a cause of its own.
+    A call that raised has the exception for its cause.
+    """
+    if not result.finding:  # no evidence of anything in common
+        return (result.outcome, result.rule)
+    if result.finding == "raised":
+        return (result.outcome, result.finding, re.sub(r"\d+", "0", result.message)[:120])
+    kind, gradient = _kind(result)
+    theme = "" if everywhere else _theme(result.rule)
+    return (result.outcome, kind, str(gradient), theme)
+
+
+def _theme(rule: str) -> str:
+    return rule.partition(".")[0]
 
 
 def not_judged(results: Iterable[Result]) -> tuple[Group, ...]:
@@ -96,6 +124,11 @@ def lacking(
     return tuple(sorted(raised - working - promised))
 
 
+def failing(results: Iterable[Result], level: Level) -> int:
+    """How many results of rules of that level are bad."""
+    return sum(r.outcome in BAD_OUTCOMES and r.level == level for r in results)
+
+
 def themes(results: Sequence[Result]) -> tuple[str, ...]:
     """The first halves of the rule ids, in the order of the results."""
-    return tuple(dict.fromkeys(r.rule.partition(".")[0] for r in results))
+    return tuple(dict.fromkeys(_theme(r.rule) for r in results))

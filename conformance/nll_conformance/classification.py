@@ -312,7 +312,8 @@ def soft(draft: Draft, draw: Draw) -> None:
         "simplex",
         draft.tensors["input"].shape,
         draft.context.dtype,
-        modulus=draw.among((8, 2, 5)),
+        # The shares of the other classes must leave something of 256/256 to the first.
+        modulus=min(draw.among((8, 2, 5)), 256 // max(draft.classes - 1, 1) + 1),
         seed=draw.integer(0, 40),
     )
 

@@ -11,9 +11,11 @@ from types import ModuleType
 
 from .errors import UsageError, unknown
 from .family import Family
-from .model import Implementation, Rule
+from .model import Implementation, Mutant, Rule
 
 GROUP = "nll_conformance.implementations"
+MUTANTS = "nll_conformance.mutants"
+VARIANTS = "nll_conformance.variants"
 
 
 @cache
@@ -64,8 +66,11 @@ def rules() -> dict[str, Rule]:
             if isinstance(draft, RuleDraft) and draft.module == module.__name__:
                 rule = draft.rule(theme, families)
                 found[rule.id] = rule
-    order = {"call": 0, "combinations": 2}
-    return dict(sorted(found.items(), key=lambda item: order.get(item[1].theme, 1)))
+    from .rules import ORDER
+
+    place = {theme: number for number, theme in enumerate(ORDER)}
+    elsewhere = place["..."]
+    return dict(sorted(found.items(), key=lambda item: place.get(item[1].theme, elsewhere)))
 
 
 def rules_of(family_name: str) -> dict[str, Rule]:
@@ -88,6 +93,18 @@ def _load(entry: EntryPoint) -> tuple[Implementation, ...]:
             f"{type(found).__name__}, not Implementations."
         )
     return tuple(found)
+
+
+@cache
+def mutants() -> tuple[Mutant, ...]:
+    """The registered mutants, from the entry points of :data:`MUTANTS`."""
+    return tuple(m for entry in entry_points(group=MUTANTS) for m in entry.load()())
+
+
+@cache
+def variants() -> tuple[Implementation, ...]:
+    """The registered correct variants, from the entry points of :data:`VARIANTS`."""
+    return tuple(v for entry in entry_points(group=VARIANTS) for v in entry.load()())
 
 
 @cache

@@ -7,6 +7,7 @@ a ``Finding`` for each discrepancy, so that rules read as sentences.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -69,6 +70,7 @@ def _gradients(seen: Observation, truth: Truth) -> Judgement:
                 got="None",
                 want="a gradient",
                 kind="no gradient",
+                of=name,
             )
             continue
         what = f"gradient of {name}"
@@ -77,8 +79,11 @@ def _gradients(seen: Observation, truth: Truth) -> Judgement:
 
 
 def _explain(item: Finding | Measured, seen: Observation, what: str) -> Finding | Measured:
-    """Say so where the next weaker precision would have allowed the finding."""
-    if isinstance(item, Measured) or item.kind != "value":
+    """Say whose entry it is, and where the next weaker precision would have allowed it."""
+    if isinstance(item, Measured):
+        return item
+    item = replace(item, of=what)
+    if item.kind != "value":
         return item
     if seen.case.dtype not in ("float16", "bfloat16"):
         return item
@@ -96,6 +101,7 @@ def _explain(item: Finding | Measured, seen: Observation, what: str) -> Finding 
                 item.bound,
                 item.index,
                 "precision",
+                item.of,
             )
     return item
 

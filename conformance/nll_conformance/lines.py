@@ -104,8 +104,22 @@ _WORDS = {
 _FIELDS = {field.name: field for field in fields(Result)}
 
 
-def _result(path: str | os.PathLike[str], number: int, data: dict[str, Any]) -> Result:
+def _numbers(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with the names of non-finite numbers turned back into numbers."""
     values = {key: value for key, value in data.items() if key != "kind"}
+    for name, field in _FIELDS.items():
+        if str(field.type).startswith("float") and isinstance(values.get(name), str):
+            values[name] = _NONFINITE.get(values[name], values[name])
+    return values
+
+
+def revive(data: Mapping[str, Any]) -> Result:
+    """The Result whose JSON object, as ``results.plain`` makes it, this is; unchecked."""
+    return Result(**_numbers(data))
+
+
+def _result(path: str | os.PathLike[str], number: int, data: dict[str, Any]) -> Result:
+    values = _numbers(data)
     for name in values:
         if name not in _FIELDS:
             shown = one_line(name, 80)
@@ -115,10 +129,7 @@ def _result(path: str | os.PathLike[str], number: int, data: dict[str, Any]) -> 
             if field.default is MISSING:
                 raise bad_line(path, number, f"a result without {name!r}")
             continue
-        annotation = str(field.type)
-        if annotation.startswith("float") and isinstance(values[name], str):
-            values[name] = _NONFINITE.get(values[name], values[name])
-        accepts, expected = _ACCEPTS[annotation]
+        accepts, expected = _ACCEPTS[str(field.type)]
         if not accepts(values[name]):
             shown = one_line(repr(values[name]), 60)
             raise bad_line(path, number, f"{name} is {shown}, must be {expected}")

@@ -168,7 +168,7 @@ class Case:
             recipe=tuple(
                 (name, recipe_from_json(recipe)) for name, recipe in data["recipe"].items()
             ),
-            options=tuple(data["options"].items()),
+            options=tuple((name, _option(value)) for name, value in data["options"].items()),
             upstream=recipe_from_json(upstream) if upstream else None,
             dtype=data["dtype"],
             device=data["device"],
@@ -181,6 +181,11 @@ class Case:
         return program(self, target)
 
 
+def _option(value: Scalar) -> Scalar:
+    """An option read from JSON, in which NaN and infinities are strings."""
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
 @dataclass(frozen=True)
 class Finding:
     """One discrepancy; ``kind`` folds findings of one cause together."""
@@ -191,6 +196,8 @@ class Finding:
     bound: str = ""
     index: tuple[int, ...] | None = None
     kind: str = "value"
+    #: Whose entry it is: "loss", or the tensor whose gradient is meant.
+    of: str = "loss"
 
 
 @dataclass(frozen=True)
@@ -253,6 +260,16 @@ class Rule:
     def theme(self) -> str:
         """The first half of the id: the module that the rule lives in."""
         return self.id.partition(".")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Mutant:
+    """A deliberately wrong loss, modelled on a real bug, and the rules meant to catch it."""
+
+    implementation: Implementation
+    fault: str
+    source: str
+    caught_by: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -122,10 +122,10 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
         return torch.cat([data, pad], -1)[..., : data.shape[-1]]
     if layout == "expanded" and data.dim() > 0:  # rows share memory
         return data[:1].expand(data.shape)
-    if layout == "far" and data.dim() == 2:  # rows further apart than 2**31 elements
+    if layout == "far" and data.dim() == 2 and data.numel():  # rows further apart than 2**31 elements
         rows, columns = data.shape
         stride = 2**31 // max(rows - 1, 1) + 64
-        spread = torch.empty((rows - 1) * stride + columns, dtype=data.dtype)
+        spread = data.new_empty((rows - 1) * stride + columns)
         spread = spread.as_strided((rows, columns), (stride, 1))
         return spread.copy_(data)
     return data
@@ -134,11 +134,8 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
 def build(recipe: TensorRecipe, device: str = "cpu") -> torch.Tensor:
     """A fresh tensor of this recipe; a leaf that requires grad where the recipe says so."""
     dtype = getattr(torch, recipe.dtype)
-    data = lay_out(values(recipe).to(dtype), recipe.layout)
-    if device != "cpu":
-        data = torch.empty_strided(
-            data.shape, data.stride(), dtype=dtype, device=device
-        ).copy_(data) if recipe.layout != "expanded" else data[:1].to(device).expand(data.shape)
+    # Laid out on the device itself: a copy would lose strides, offset and poison.
+    data = lay_out(values(recipe).to(dtype).to(device), recipe.layout)
     return data.requires_grad_(recipe.grad)
 
 

@@ -7,6 +7,7 @@ literals, larger ones the recipe's own integer arithmetic, then the edits, then 
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal, TypeAlias
 
 from .model import Case, Finding
@@ -27,7 +28,7 @@ def program(
     target: str,
     *,
     finding: Finding | None = None,
-    of: str = "loss",
+    of: str | None = None,
     check: tuple[str, ...] = (),
     style: Style = "function",
     load: bool = False,
@@ -36,9 +37,10 @@ def program(
 
     ``target`` is a TARGET of the command line (``module:attr`` or ``file.py:attr``); a name
     without a colon is left for the reader to fill in.  With a ``finding`` the program ends
-    by comparing the entry at its index, of the loss or of the gradient of the tensor named
-    by ``of``, and fails (exit code 1) where the discrepancy is still there.  ``check``
-    replaces that comparison by lines of the caller's own, for findings that are no numbers.
+    by comparing the entry at its index and fails (exit code 1) where the discrepancy is
+    still there.  ``of`` says of what: "loss", or the tensor whose gradient it is; by default
+    what the finding's message speaks of.  A finding about anything else is said in comments,
+    unless ``check`` gives lines of the caller's own.
     ``style`` "module" passes options to the constructor; ``load`` says that the target is
     an ``Implementation`` whose ``load()`` returns the loss.
     """
@@ -60,7 +62,7 @@ def program(
     if check:
         lines += check
     elif finding is not None:
-        lines += _comparison(finding, of)
+        lines += _comparison(case, finding, of)
     return "\n".join(lines) + "\n"
 
 
@@ -93,16 +95,37 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _comparison(finding: Finding, of: str) -> list[str]:
-    """The entry that is wrong, compared as the suite compares: a NaN never passes."""
+def _subject(message: str) -> str | None:
+    """What the judge's messages begin with: ``the loss[0] is``, ``gradient of input is``."""
+    match = re.match(r"(?:the )?(?:(loss)|gradient of (\w+))(?=\[| is | has )", message)
+    return (match[1] or match[2]) if match else None
+
+
+def _comparison(case: Case, finding: Finding, of: str | None) -> list[str]:
+    """Lines that fail where the finding is still there, compared as the suite compares."""
+    asked = [name for name, recipe in case.recipe if recipe.grad]
+    of = of or _subject(finding.message)
+    if finding.kind == "no gradient":
+        return [f'assert {name}.grad is not None, "no gradient arrived"' for name in asked]
+    tensor = {"loss": "loss", **{name: f"{name}.grad" for name in asked}}.get(of or "")
+    if tensor and finding.kind == "shape" and re.fullmatch(r"\([\d, ]*\)", finding.want):
+        return [f"assert tuple({tensor}.shape) == {finding.want}, tuple({tensor}.shape)"]
     want, bound = _number(finding.want), _number(finding.bound or "0")
-    if want is None or bound is None:
-        said = (("expected", finding.want), ("came", finding.got or finding.message))
-        return [f"# {word}: {one_line(text, 500)}" for word, text in said if text]
-    source = "loss.detach()" if of == "loss" else f"{of}.grad"
+    if tensor is None or want is None or bound is None or finding.kind == "differs":
+        said = (
+            ("expected: ", finding.want),
+            ("came: ", finding.got),
+            ("", finding.message),
+        )
+        return [f"# {word}{one_line(text, 500)}" for word, text in said if text]
     place = f"[{', '.join(map(str, finding.index))}]" if finding.index else ""
+    what = "loss" if of == "loss" else f"gradient of {of}"
+    return _compared(f"{tensor}{place}", f"{what}{place}", want, bound)
+
+
+def _compared(entry: str, what: str, want: float, bound: float) -> list[str]:
+    """A NaN never passes, unless it is what is expected."""
     within = f" within {bound!r}" if bound else " exactly"
-    wrong = f"{of if of == 'loss' else f'gradient of {of}'}{place}"
     if math.isnan(want):
         right = "got != got"
     elif math.isinf(want):
@@ -110,7 +133,7 @@ def _comparison(finding: Finding, of: str) -> list[str]:
     else:
         right = "abs(got - want) <= bound"
     return [
-        f"got, want, bound = float({source}{place}), {literal(want)}, {literal(bound)}",
-        f'print(f"{wrong}: got {{got}}, expected {{want}}{within}")',
+        f"got, want, bound = {entry}.item(), {literal(want)}, {literal(bound)}",
+        f'print(f"{what}: got {{got}}, expected {{want}}{within}")',
         f'assert {right}, f"{{got}} is not {{want}}{within}"',
     ]

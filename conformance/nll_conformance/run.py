@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from . import state
 from .cases import MAX_ELEMENTS, Context
@@ -20,6 +21,15 @@ from .search import seed_for, smallest
 
 #: Cases of a rule with share 1, sized on eager torch on one core.
 CASES: dict[Profile, int] = {"quick": 16, "standard": 60, "thorough": 400}
+
+
+#: Writes a failing case down as a program of its own.
+Reproduce: TypeAlias = Callable[[Case, Finding], str]
+
+
+def no_reproducer(case: Case, finding: Finding) -> str:
+    """For callers that only want the verdict."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ def run_rule(
     mode: Mode,
     announce: Callable[[Case], None] = lambda case: None,
     pinned: Iterable[Case] = (),
+    reproduce: Reproduce = no_reproducer,
 ) -> Result:
     """The result of one rule for one dtype and device.
 
@@ -161,7 +172,9 @@ def run_rule(
     finally:
         state.restore(before)
     seconds = round(time.perf_counter() - start, 4)
-    return _result(subject, rule, dtype, device, tally, outcome, message, seconds)
+    return _result(
+        subject, rule, dtype, device, tally, outcome, message, seconds, reproduce
+    )
 
 
 def _search(
@@ -205,6 +218,26 @@ def _search(
     return "pass", ""
 
 
+def replay_case(
+    subject: Subject,
+    rule: Rule,
+    case: Case,
+    announce: Callable[[Case], None],
+    reproduce: Reproduce = no_reproducer,
+) -> Result:
+    """Judge one recorded case again."""
+    tally = Tally()
+    finding = judge_case(rule, case, Caller(subject, announce), tally)
+    outcome: Outcome = "unsupported" if tally.unsupported else "pass"
+    if finding is not None:
+        tally.failure = (case, finding)
+        outcome = "fail"
+    message = finding.message if finding else tally.unsupported
+    return _result(
+        subject, rule, case.dtype, case.device, tally, outcome, message, 0.0, reproduce
+    )
+
+
 def _result(
     subject: Subject,
     rule: Rule,
@@ -214,6 +247,7 @@ def _result(
     outcome: Outcome,
     message: str,
     seconds: float = 0.0,
+    reproduce: Reproduce = no_reproducer,
 ) -> Result:
     case, finding = tally.failure or (None, None)
     return Result(
@@ -233,5 +267,7 @@ def _result(
         error_units=tally.error_units,
         message=message[:4000],
         counterexample=case.to_json() if case else None,
+        reproducer=reproduce(case, finding) if case and finding else "",
         finding=finding.kind if finding else "",
+        reason=message[:300] if outcome in ("unsupported", "inconclusive") else "",
     )

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
-from nll_conformance.model import Implementation
+from nll_conformance import Implementation, lazily
 
 __all__ = ["implementations", "lazily"]
 
@@ -30,17 +27,3 @@ def implementations() -> tuple[Implementation, ...]:
             f"{declared.__name__}.{name}"
         ).IMPLEMENTATIONS
     )
-
-
-def lazily(where: str) -> Callable[[], Callable[..., Any]]:
-    """A ``load`` for what ``package.module:attribute`` names; it can be pickled."""
-    return partial(_load, where)
-
-
-def _load(where: str) -> Callable[..., Any]:
-    module, _, attribute = where.partition(":")
-    loaded: Any = importlib.import_module(module)
-    for name in attribute.split("."):
-        loaded = getattr(loaded, name)
-    found: Callable[..., Any] = loaded
-    return found

@@ -20,6 +20,7 @@ _DYING_S: Final = 1.0  # a worker that closed its channel is probably ending
 #: An orderly leave-taking may take this long, the end of a killed worker that long.
 _LEAVING_S: Final = 0.5
 _KILL_S: Final = 10.0
+_KILLED: Final = "killed by the supervisor"
 
 
 class Requests(Protocol):
@@ -109,7 +110,7 @@ class Worker:
         try:
             self._end()
             with self._lock:
-                self._lose(WorkerDied, "killed by the supervisor", read_on=False)
+                self._lose(WorkerDied, _KILLED, read_on=False)
         except SuiteError:  # the server is gone, and its workers with it
             pass
 
@@ -136,8 +137,6 @@ class Worker:
                     why = f"sent {closed}"
                 else:
                     why = reason(self._await_exit(_DYING_S))
-                if self._killed:
-                    why = "killed by the supervisor"
                 self._lose(WorkerDied, why, read_on=False)
             return None
 
@@ -180,7 +179,7 @@ class Worker:
     def _lose(self, kind: type[WorkerLost], why: str, *, read_on: bool = True) -> None:
         """Kill, reap and remember; what the dead had sent is read if it still counts."""
         if self._loss is None:
-            self._loss = (kind, why)
+            self._loss = (WorkerDied, _KILLED) if self._killed else (kind, why)
             self._end()
             self._output.drain(chunks=16)
             while read_on and self._channel.fill():

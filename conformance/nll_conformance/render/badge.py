@@ -37,5 +37,5 @@ def _message(report: Report) -> tuple[str, str]:
         return "not judged", "lightgrey"
     known = outcomes.count("expected_failure")
     if known:
-        return f"conforms, {known} known failures ({scope})", "green"
+        return f"conforms, {counted(known, 'known failure')} ({scope})", "green"
     return f"conforms ({scope})", "brightgreen"

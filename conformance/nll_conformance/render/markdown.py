@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from ..causes import Cause, causes, not_judged
-from ..model import BAD_OUTCOMES
+from ..causes import Cause, causes, failing, not_judged
+from ..model import LEVELS
 from ..report import Report, RuleFacts
 from .summary import came, replay
 from .text import counted, harmless, named, one_line
@@ -72,14 +72,17 @@ def _parts(report: Report, rules: Mapping[str, RuleFacts], path: str | None) -> 
 
 
 def _verdicts(report: Report) -> str:
-    rows = ["| | implementation | pass | fail | known | verdict |", "|---|---|--:|--:|--:|---|"]
+    rows = [
+        "| | implementation | pass | fail | fail (should) | known | verdict |",
+        "|---|---|--:|--:|--:|--:|---|",
+    ]
     for name in report.implementations:
         counts = Counter(r.outcome for r in report.of(name))
-        failed = sum(counts[outcome] for outcome in BAD_OUTCOMES)
+        must, should = (failing(report.of(name), level) for level in LEVELS)
         sentence = escaped(report.conformance_sentence(name), 1000)
         rows.append(
             f"| {_MARKS[report.verdict(name)]} | {escaped(name, 80)} | {counts['pass']} | "
-            f"{failed} | {counts['expected_failure']} | {sentence} |"
+            f"{must} | {should} | {counts['expected_failure']} | {sentence} |"
         )
     return "\n".join(rows)
 

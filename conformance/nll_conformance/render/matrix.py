@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ..causes import themes
-from ..model import BAD_OUTCOMES, Result
+from ..causes import failing, themes
+from ..model import BAD_OUTCOMES, LEVELS, Result
 from ..report import Report
 from .text import counted, one_line
 
@@ -37,9 +37,10 @@ def matrix(report: Report) -> Iterator[str]:
     width = max(len(one_line(name, 40)) for name in names)
     for number, name in enumerate(names, 1):
         counts = Counter(r.outcome for r in report.of(name))
-        failed = sum(counts[outcome] for outcome in BAD_OUTCOMES)
+        must, should = (failing(report.of(name), level) for level in LEVELS)
         said = f"{report.verdict(name)}, {counts['pass']} pass"
-        said += f", {failed} fail" if failed else ""
+        said += f", {must} fail" if must else ""
+        said += f", {should} fail (should)" if should else ""
         said += f", {counts['expected_failure']} known" if counts["expected_failure"] else ""
         yield f"{number:3} {one_line(name, 40).ljust(width)}  {said}"
     rows = themes(report.results)

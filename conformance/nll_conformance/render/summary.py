@@ -123,7 +123,7 @@ def came(result: Result) -> str:
     """What the loss did, and how far off it was where that was measured."""
     text = one_line(result.message, 400) or f"ended as {result.outcome}"
     over = result.error_over_bound
-    if over is None or not 1 < over < math.inf:
+    if over is None or not 1 < over < math.inf or "times the bound" in text:
         return text
     return f"{text} ({over:.3g} times the bound)"
 

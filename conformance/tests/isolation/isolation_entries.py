@@ -48,6 +48,11 @@ def serve_torch(channel: Channel) -> None:
 
 
 @action
+def tell_environment(_: Channel) -> dict[str, str]:
+    return dict(os.environ)
+
+
+@action
 def segfault(_: Channel) -> None:
     os.write(1, b"last words\n")
     ctypes.string_at(0)

@@ -146,7 +146,7 @@ def test_threads_that_never_end_do_not_delay_leaving(server: ForkServer) -> None
     with server.worker() as worker:
         do(worker, "endless_threads")
         start = time.monotonic()
-    assert time.monotonic() - start < 0.3
+    assert time.monotonic() - start < 0.45  # no wait until the kill
 
 
 def test_kill_from_another_thread(worker: Worker) -> None:

@@ -166,7 +166,7 @@ def test_running_it_alone_shows_a_wrong_value_and_fails(tmp_path: Path) -> None:
             return torch.nn.functional.cross_entropy(input, target, weight=weight) * 2
         """)
     )
-    finding = Finding("twice too large", want="1.5", bound="1e-6")
+    finding = Finding("loss is twice too large", want="1.5", bound="1e-6")
     shown = run(program(case(), "mykernel.py:broken", finding=finding), tmp_path)
     assert shown.returncode == 1
     assert "expected 1.5 within 1e-06" in shown.stdout
@@ -210,11 +210,39 @@ def test_comparison(
 
 
 def test_a_nan_never_passes() -> None:
-    finding = Finding("not a number", want="1.0", bound="inf")
+    finding = Finding("loss is not a number", want="1.0", bound="inf")
     text = program(case(), "m:f", finding=finding)
     comparison = text[text.index("got, want") :]
     with pytest.raises(AssertionError):
         exec(comparison, {"loss": torch.tensor(float("nan"))})
+
+
+@pytest.mark.parametrize(
+    ("finding", "last"),
+    [
+        (
+            Finding(
+                "gradient of input[0, 1] is 1, expected 0: off", "1.0", "0.0", "0.5", (0, 1)
+            ),
+            'assert abs(got - want) <= bound, f"{got} is not {want} within 0.5"',
+        ),
+        (
+            Finding("the loss has shape (3,), expected ()", "(3,)", "()", kind="shape"),
+            "assert tuple(loss.shape) == (), tuple(loss.shape)",
+        ),
+        (
+            Finding("no gradient arrived at 'input'", "None", "a gradient", kind="no gradient"),
+            'assert input.grad is not None, "no gradient arrived"',
+        ),
+        (
+            Finding("second derivative is 1, expected 0", "1.0", "0.0", "0.0"),
+            "# second derivative is 1, expected 0",
+        ),
+        (Finding("the call changed: input", kind="state"), "# the call changed: input"),
+    ],
+)
+def test_the_last_line_checks_what_the_finding_speaks_of(finding: Finding, last: str) -> None:
+    assert program(case(), "m:f", finding=finding).splitlines()[-1] == last
 
 
 def test_a_finding_without_numbers_is_said_in_comments_that_hold_any_text() -> None:

@@ -1,0 +1,163 @@
+"""``nll-conformance check``: judge losses and say what was found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UsageError, unknown
+from ..model import PROFILES
+from ..report import Report
+from ..session import Options, Session
+
+
+class Words(click.ParamType):
+    """A comma-separated list."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word.strip() for word in str(value).split(",") if word.strip())
+
+
+def _declarations(pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--declare {pair!r} is not KEY=VALUE.")
+        found[key] = value
+    return found
+
+
+def _one_of(choices: tuple[str, ...], what: str) -> Any:
+    def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        if value not in choices:
+            raise unknown(what, value, choices)
+        return value
+
+    return check
+
+
+def judging_options(function: Any) -> Any:
+    """The options that ``check`` shares with other ways to judge."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS = (
+    click.option("--family", metavar="NAME", help="The loss family; else inferred."),
+    click.option("--supports", type=Words(), default=(), help="Capabilities it has as well."),
+    click.option("--lacks", type=Words(), default=(), help="Capabilities it does not have."),
+    click.option("--declare", multiple=True, metavar="KEY=VALUE", help="A declaration."),
+    click.option("--dtype", type=Words(), default=(), help="Default: all declared."),
+    click.option("--device", type=Words(), default=("cpu",), help="Default: cpu."),
+    click.option(
+        "--profile",
+        default="standard",
+        show_default=True,
+        callback=_one_of(PROFILES, "profile"),
+        metavar="|".join(PROFILES),
+    ),
+    click.option("--rules", multiple=True, metavar="GLOB", help="Only these; repeatable."),
+    click.option("--random", is_flag=True, help="Explore with a new seed each time."),
+    click.option("--seed", type=int, default=None, help="Default: 0."),
+    click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time."),
+    click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds."),
+    click.option("--memory-limit", type=click.IntRange(1), default=None, metavar="MB"),
+    click.option("--no-isolation", is_flag=True, help="Judge within this process."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first failing must-rule."),
+    click.option("--expected", type=click.Path(), metavar="FILE", help="Known failures."),
+    click.option("--strict", is_flag=True, help="Stale and should-failures fail as well."),
+)
+
+
+@click.command("check")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@judging_options
+@click.option("--write-expected", type=click.Path(), metavar="FILE")
+@click.option("--json", type=click.Path(), metavar="FILE", help="Results, JSON Lines.")
+@click.option("--resume", type=click.Path(), metavar="FILE", help="Go on with a results file.")
+@click.option("--junit", type=click.Path(), metavar="FILE")
+@click.option("--markdown", type=click.Path(), metavar="FILE")
+@click.option("--badge", type=click.Path(), metavar="FILE", help="Shields endpoint, JSON.")
+@click.pass_context
+def command(ctx: click.Context, targets: tuple[str, ...], **given: Any) -> None:
+    """Judge each TARGET by the rules of its family.
+
+    TARGET is a registered name, package.module:attr or path/file.py:attr.
+    """
+    outputs = {
+        name: given.pop(name) for name in ("write_expected", "junit", "markdown", "badge")
+    }
+    for path in outputs.values():
+        _writable(path)
+    options = Options(
+        declare=_declarations(given.pop("declare")),
+        isolation=not given.pop("no_isolation"),
+        **given,
+    )
+    if not targets and options.resume is not None:
+        targets = _targets_of(options.resume)
+    if not targets:
+        raise UsageError("give at least one TARGET: a name, package.module:attr, file.py:attr.")
+    from ..render.terminal import Progress, show
+
+    with Progress() as progress:
+        session = Session(targets, options, progress)
+        report = session.run()
+    show(report, session.rules, path=str(options.json or options.resume or "") or None)
+    _write_outputs(report, session, outputs)
+    interrupted = bool(report.footer and report.footer["interrupted"])
+    ctx.exit(130 if interrupted else report.exit_code(options.strict))
+
+
+def _targets_of(path: Any) -> tuple[str, ...]:
+    from ..results import read
+
+    return tuple(d["target"] for d in read(path).header["implementations"])
+
+
+def _writable(path: str | None) -> None:
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {folder}.")
+    if Path(path).is_dir() or not os.access(
+        path if Path(path).exists() else folder, os.W_OK
+    ):
+        raise UsageError(f"cannot write {path}: it is a folder, or permission is denied.")
+
+
+def _write_outputs(report: Report, session: Session, outputs: dict[str, str | None]) -> None:
+    path = str(session.options.json or "") or None
+    if outputs["junit"]:
+        from ..render.junit import junit
+
+        Path(outputs["junit"]).write_text(junit(report), encoding="utf-8")
+    if outputs["badge"]:
+        from ..render.badge import badge
+
+        Path(outputs["badge"]).write_text(badge(report), encoding="utf-8")
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if outputs["markdown"] or summary:
+        from ..render.markdown import markdown
+
+        text = markdown(report, session.rules, path=path)
+        if outputs["markdown"]:
+            Path(outputs["markdown"]).write_text(text, encoding="utf-8")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(text)
+    if outputs["write_expected"]:
+        from ..expected import write
+
+        count = write(outputs["write_expected"], report.results)
+        click.echo(f"{count} expected failures in {outputs['write_expected']}", err=True)

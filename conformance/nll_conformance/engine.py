@@ -1,0 +1,281 @@
+"""The worker's side of a run: load a target, plan its rules, run them one by one.
+
+The same engine serves a supervised worker and a run within the process.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gc
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .cases import Variation, forward_only, simplest
+from .declare import Amendments, Subject, subject_of
+from .discover import family_names, family_part, rules_of
+from .errors import TargetRaised, UsageError, unknown
+from .model import DEVICES, DTYPES, PROFILES, Case, Finding, Implementation, Result, Rule
+from .observe import Caller
+from .reproducer import program
+from .run import Mode, context_for, describe, missing, replay_case, run_rule
+from .targets import Lazily, resolve
+from .wish import Wish
+
+SIMPLEST = "call.simplest"
+
+
+class Engine:
+    """One target, loaded; its rules, planned; run on request."""
+
+    def __init__(
+        self, wish: Wish, announce: Callable[[Case], None], target: Any | None = None
+    ) -> None:
+        self.wish = wish
+        self._announce = announce
+        found = resolve(wish.target) if target is None else target
+        self._found_implementation = isinstance(found, Implementation)
+        amendments = Amendments(wish.family, wish.supports, wish.lacks, dict(wish.declare))
+        self.subject = subject_of(found, wish.target, amendments)
+        self.rules = rules_of(self.subject.implementation.family)
+        self.mode = Mode(
+            wish.profile, wish.seed, Path(wish.database) if wish.database else None
+        )
+        gc.freeze()  # what exists now is nobody's garbage; see side_effects.growth
+
+    def describe(self) -> dict[str, Any]:
+        """What the supervisor needs to know: the declaration, the plan, facts of rules."""
+        declared = self.subject.implementation
+        jobs = self.plan()
+        return {
+            "described": {
+                "name": declared.name,
+                "family": declared.family,
+                "family_assumed": self.subject.family_assumed,
+                "declaration": self.subject.declaration,
+                "capabilities": sorted(self.subject.capabilities & set(self._mentioned())),
+                "lacks": list(declared.lacks),
+                "promises": list(declared.promises),
+                "divergences": dict(declared.divergences),
+                "divergences_seen": {},
+                "precision": declared.precision,
+                "dtypes": sorted({job[1] for job in jobs}, key=DTYPES.index),
+                "devices": sorted({job[2] for job in jobs}),
+                "version": declared.version,
+                "target": self.wish.target,
+            },
+            "expected": [asdict(entry) for entry in declared.expected],
+            "jobs": jobs,
+            "rules": {
+                rule.id: {
+                    "sentence": rule.sentence,
+                    "source": rule.source,
+                    "needs": list(rule.needs),
+                    "level": rule.level,
+                    "revision": rule.revision,
+                    "aliases": list(rule.aliases),
+                }
+                for rule in self.rules.values()
+            },
+            "environment": environment(),
+        }
+
+    def _mentioned(self) -> tuple[str, ...]:
+        """Capabilities worth naming: arguments and contract, and what is promised."""
+        from .discover import family
+
+        contract = family(self.subject.implementation.family)
+        return (
+            *contract.arguments,
+            *contract.contract,
+            *self.subject.implementation.promises,
+        )
+
+    def plan(self) -> list[tuple[str, str, str]]:
+        """The (rule, dtype, device) triples to judge, in the order to judge them."""
+        chosen = self._chosen()
+        wanted = PROFILES.index(self.wish.profile)
+        return [
+            (rule.id, dtype, device)
+            for device in self._devices()
+            for dtype in self._dtypes()
+            for rule in chosen
+            if PROFILES.index(rule.from_profile) <= wanted
+            and (not rule.dtypes or dtype in rule.dtypes)
+        ]
+
+    def _chosen(self) -> list[Rule]:
+        globs = self.wish.rules
+        former = {alias: rule.id for rule in self.rules.values() for alias in rule.aliases}
+        chosen = []
+        for rule in self.rules.values():
+            if not globs or any(fnmatch.fnmatch(rule.id, former.get(g, g)) for g in globs):
+                chosen.append(rule)
+        for glob in globs:
+            if not any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
+                raise unknown("rule", glob, self.rules)
+        return chosen
+
+    def _dtypes(self) -> tuple[str, ...]:
+        declared = self.subject.implementation.dtypes
+        for dtype in self.wish.dtypes:
+            if dtype not in DTYPES:
+                raise unknown("dtype", dtype, DTYPES)
+        wanted = self.wish.dtypes or (
+            ("float32", "bfloat16") if self.wish.profile == "quick" else declared
+        )
+        dtypes = tuple(d for d in wanted if d in declared)
+        if not dtypes and self.wish.dtypes:
+            raise UsageError(
+                f"{self.wish.target!r} declares only {', '.join(declared)}; "
+                f"asked for was {', '.join(self.wish.dtypes)}."
+            )
+        return dtypes or declared[:1]
+
+    def _devices(self) -> tuple[str, ...]:
+        for device in self.wish.devices:
+            if device not in DEVICES:
+                raise unknown("device", device, DEVICES)
+            if device == "cuda" and not torch.cuda.is_available():
+                raise UsageError("device 'cuda' was asked for, but torch sees no GPU here.")
+            if device not in self.subject.implementation.devices:
+                declared = ", ".join(self.subject.implementation.devices)
+                raise UsageError(f"{self.wish.target!r} declares only the devices {declared}.")
+        return self.wish.devices
+
+    def smoke(self) -> None:
+        """Can the simplest call be made at all?  UsageError blames call or family if not.
+
+        Nothing is asked about values.
+        """
+        case = self._simplest(SIMPLEST)
+        caller = Caller(self.subject, self._announce)
+        try:
+            value = caller(case).value
+        except TargetRaised as raised:
+            raise UsageError(self._blame(describe(raised))) from None
+        # A loss that cannot reduce returns the rows; "mean" gives one number.
+        if value.numel() != 1:
+            found = tuple(value.shape)
+            raise UsageError(
+                self._blame(f"it returned {found} where reduction 'mean' gives one number")
+            )
+
+    def _simplest(self, rule: str, *variations: Variation, dtype: str | None = None) -> Case:
+        dtype = dtype or self._dtypes()[0]
+        context = context_for(self.subject, rule, dtype, self._devices()[0])
+        return simplest(context, *variations, forward_only)
+
+    def _blame(self, what: str) -> str:
+        contract = self.subject.implementation.family
+        from .discover import family
+
+        text = (
+            f"target {self.wish.target!r} cannot be called as {family(contract).call} "
+            f"(family {contract}): {what}"
+        )
+        fitting = [name for name in family_names() if name != contract and self._fits(name)]
+        if fitting:
+            return f"{text}. The call of family {fitting[0]!r} works: add --family {fitting[0]}"
+        return text
+
+    def _fits(self, name: str) -> bool:
+        """Whether the simplest call of another family works."""
+        try:
+            subject = subject_of(self.subject.function, self.wish.target, Amendments(name))
+            context = context_for(subject, SIMPLEST, "float32", "cpu")
+            seen = Caller(subject, self._announce)(simplest(context, forward_only))
+        except (TargetRaised, UsageError):
+            return False
+        return seen.value.numel() == 1
+
+    def probe(self) -> dict[str, str]:
+        """How the loss behaves where libraries legitimately differ and it declares nothing.
+
+        What is seen here is what every case must then show.
+        """
+        seen: dict[str, str] = {}
+        contract = self.subject.implementation.family
+        probes = getattr(family_part(contract, "cases"), "PROBES", {})
+        for key, (needs, dtype, variations, classify) in probes.items():
+            if key in self.subject.divergences or not needs <= self.subject.capabilities:
+                continue
+            if dtype and dtype not in self.subject.implementation.dtypes:
+                continue
+            case = self._simplest(f"probe.{key}", *variations, dtype=dtype)
+            try:
+                word = classify(Caller(self.subject, self._announce)(case))
+            except TargetRaised:
+                continue
+            if word is not None:
+                seen[key] = word
+        self.assume(seen)
+        return seen
+
+    def assume(self, seen: Mapping[str, str]) -> None:
+        """Hold the loss to behaviour that was seen (by another worker, perhaps)."""
+        self.subject = replace(
+            self.subject, divergences={**seen, **self.subject.divergences}
+        )
+
+    def run(
+        self, rule_id: str, dtype: str, device: str, pinned: Iterable[Mapping[str, Any]] = ()
+    ) -> Result:
+        """The result of one rule, with a reproducer where it failed."""
+        return run_rule(
+            self.subject,
+            self.rules[rule_id],
+            dtype,
+            device,
+            mode=self.mode,
+            announce=self._announce,
+            pinned=[Case.from_json(case) for case in pinned],
+            reproduce=self.reproducer,
+        )
+
+    def replay(self, case: Case) -> Result:
+        """Judge one case again under its rule."""
+        return replay_case(
+            self.subject, self.rules[case.rule], case, self._announce, self.reproducer
+        )
+
+    def reproducer(self, case: Case, finding: Finding | None = None) -> str:
+        """The case as a program of its own."""
+        load = self.subject.implementation.load
+        return program(
+            case,
+            self._where(),
+            finding=finding,
+            style="module" if self.subject.style == "module" else "function",
+            load=self._found_implementation and not isinstance(load, Lazily),
+        )
+
+    def _where(self) -> str:
+        """Where the loss can be imported from, if that is known."""
+        load = self.subject.implementation.load
+        return load.target if isinstance(load, Lazily) else self.wish.target
+
+    def unsupported(self, rule_id: str) -> str:
+        """Why a rule cannot be asked of this subject; empty if it can."""
+        return missing(self.subject, self.rules[rule_id])
+
+
+def environment() -> dict[str, Any]:
+    """Versions and settings that may matter for a verdict."""
+    import platform
+
+    import hypothesis
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "hypothesis": hypothesis.__version__,
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "tf32": False,
+    }

@@ -1,0 +1,1 @@
+"""Negative log-likelihood of log-probabilities against class indices."""

@@ -1,0 +1,80 @@
+"""What a supervised worker does: answer the supervisor's messages with an engine."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .engine import Engine
+from .errors import UsageError
+from .isolation.channel import Channel
+from .model import Case
+from .results import plain
+from .wish import Wish
+
+Answer = dict[str, Any]
+
+
+def serve(channel: Channel) -> None:
+    """Answer until the supervisor hangs up.
+
+    Each message ``{"op": ...}`` is answered by ``{"answer": ...}``, ``{"usage": sentence}``
+    or ``{"error": traceback}``; before a case reaches the loss, ``{"case": ...}`` goes out.
+    """
+
+    def announce(case: Case) -> None:
+        channel.send({"case": plain(case.to_json())})
+
+    operations = _Operations(announce)
+    while True:
+        message = channel.receive()
+        try:
+            answer = operations.perform(message)
+        except UsageError as error:
+            channel.send({"usage": str(error)})
+        except Exception:
+            channel.send({"error": traceback.format_exc(limit=-8)})
+        else:
+            channel.send({"answer": plain(answer)})
+
+
+class _Operations:
+    """One method for each kind of message."""
+
+    def __init__(self, announce: Callable[[Case], None]) -> None:
+        self._announce = announce
+        self._loaded: Engine | None = None
+
+    def perform(self, message: Mapping[str, Any]) -> Any:
+        """What the message asks for."""
+        arguments = {key: value for key, value in message.items() if key != "op"}
+        return getattr(self, f"do_{message['op']}")(**arguments)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the target that was loaded."""
+        assert self._loaded is not None, "no target was loaded"
+        return self._loaded
+
+    def do_load(self, wish: Mapping[str, Any]) -> Answer:
+        self._loaded = Engine(Wish.from_json(wish), self._announce)
+        return self.engine.describe()
+
+    def do_smoke(self) -> None:
+        self.engine.smoke()
+
+    def do_probe(self) -> dict[str, str]:
+        return self.engine.probe()
+
+    def do_assume(self, seen: Mapping[str, str]) -> None:
+        self.engine.assume(seen)
+
+    def do_run(self, rule: str, dtype: str, device: str, pinned: list[Any]) -> Answer:
+        return self.engine.run(rule, dtype, device, pinned).to_json()
+
+    def do_replay(self, case: Mapping[str, Any]) -> Answer:
+        return self.engine.replay(Case.from_json(case)).to_json()
+
+    def do_reproducer(self, case: Mapping[str, Any]) -> str:
+        return self.engine.reproducer(Case.from_json(case))

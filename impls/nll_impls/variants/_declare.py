@@ -1,0 +1,36 @@
+"""How a variant declares itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nll_conformance.model import Expected, Implementation
+
+from .. import lazily
+
+#: What autograd gives a composition of differentiable operations.
+COMPOSED = ("double_backward", "jvp")
+#: The two rules that eager PyTorch fails in every dtype, where a variant passes on its bits.
+EAGER = (
+    Expected(
+        "ignore_index.nonfinite_gradient",
+        reason="the softmax of an ignored row is multiplied by zero",
+        link="https://github.com/pytorch/pytorch/issues/11551",
+    ),
+    Expected(
+        "soft_target.nothing_of_nothing",
+        reason="zero times an infinite logarithm",
+        link="https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
+    ),
+)
+
+
+def variant(module: str, attribute: str, name: str = "", **declared: Any) -> Implementation:
+    """The loss ``attribute`` of ``module``; all else are fields of ``Implementation``."""
+    declared.setdefault("precision", "fp32_inside")
+    return Implementation(
+        name=f"variant_{name or attribute}",
+        load=lazily(f"{module}:{attribute}"),
+        family="cross_entropy",
+        **declared,
+    )

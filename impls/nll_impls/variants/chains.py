@@ -1,0 +1,79 @@
+"""Partial log-sum-exps, joined pair by pair."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._declare import COMPOSED, variant
+from ._engine import by_hand, composed, finite
+
+
+def _block_chain(x: Tensor) -> Tensor:
+    blocks = x.split(128, 1)
+    log_sum = blocks[0].logsumexp(1, keepdim=True)
+    for block in blocks[1:]:
+        log_sum = torch.logaddexp(log_sum, block.logsumexp(1, keepdim=True))
+    return x - log_sum
+
+
+def _tree(x: Tensor) -> tuple[Tensor, Tensor]:
+    level = x
+    while level.shape[1] > 1:
+        half = level.shape[1] // 2
+        joined = torch.logaddexp(level[:, :half], level[:, half : 2 * half])
+        level = torch.cat([joined, level[:, 2 * half :]], 1)
+    log_p = x - level
+    return log_p, log_p.exp()
+
+
+def _cumulative(x: Tensor) -> tuple[Tensor, Tensor]:
+    shifted = x - x.amax(1, keepdim=True)
+    log_p = shifted - shifted.logcumsumexp(1)[:, -1:]
+    return log_p, log_p.exp()
+
+
+def _vocabulary_parallel(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Four shards with a maximum and a sum each, then one exchange of both."""
+    shards = x.split(-(-x.shape[1] // 4), 1)
+    tops = torch.cat([shard.amax(1, keepdim=True) for shard in shards], 1)
+    sums = torch.cat(
+        [
+            (shard - finite(top)).exp().sum(1, keepdim=True)
+            for shard, top in zip(shards, tops.split(1, 1), strict=True)
+        ],
+        1,
+    )
+    top = tops.amax(1, keepdim=True)
+    s = (sums * (tops - top).exp()).sum(1, keepdim=True)
+    return (x - top) - s.log(), (x - top).exp() / s
+
+
+def _padded(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of whole blocks of 64, the tail at -inf."""
+    classes = x.shape[1]
+    wide = torch.nn.functional.pad(x, (0, -classes % 64), value=-torch.inf)
+    log_p = wide.log_softmax(1)
+    return log_p[:, :classes], log_p.exp()[:, :classes]
+
+
+def _columns(x: Tensor) -> Tensor:
+    """Classes first in memory: each column is a sample."""
+    return x.t().contiguous().log_softmax(0).t()
+
+
+block_chain = composed(_block_chain)
+log_add_exp_tree = by_hand(_tree)
+cumulative = by_hand(_cumulative)
+vocabulary_parallel = by_hand(_vocabulary_parallel)
+padded_blocks = by_hand(_padded)
+classes_first = composed(_columns)
+
+IMPLEMENTATIONS = (
+    variant(__name__, "block_chain"),
+    variant(__name__, "log_add_exp_tree"),
+    variant(__name__, "cumulative", max_elements=40_000),
+    variant(__name__, "vocabulary_parallel"),
+    variant(__name__, "padded_blocks"),
+    variant(__name__, "classes_first", promises=(*COMPOSED, "vmap")),
+)
