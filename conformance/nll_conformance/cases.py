@@ -82,6 +82,15 @@ def simplest(context: Context, *variations: Variation) -> Case:
     return draft.case()
 
 
+def class_column(draft: Draft, index: int, value: float) -> tuple[Edit, ...]:
+    """Edits that give one class this logit in every row, where logits are an argument."""
+    logits = draft.tensors["input"]
+    place: list[int | None] = [None] * len(logits.shape)
+    place[logits.class_axis] = index
+    # Dimensions after the class's need no "all along": a shorter index means it.
+    return ((tuple(place[: logits.class_axis + 1]), value),)
+
+
 @dataclass
 class Draft:
     """A case in the making.
@@ -98,6 +107,10 @@ class Draft:
     options: dict[str, Scalar] = field(default_factory=dict)
     #: Changes to the upstream gradient, whose shape follows from the reduction.
     upstream: dict[str, Any] | None = field(default_factory=dict)
+    #: The tensor that decides the logits (a fused linear loss has a head instead), and the
+    #: edits to it that give one class a logit in every row.
+    logits: str = "input"
+    column: Callable[[Draft, int, float], tuple[Edit, ...]] = class_column
 
     def resize(self, rows: tuple[int, ...], classes: int = 0) -> None:
         """Another number of rows and classes."""
@@ -145,6 +158,8 @@ class Draft:
         defaults = self.context.family.defaults
         options = {**self.options, **self.context.fixed}
         explicit = options.pop("explicit_defaults", False)
+        if "reduction" not in defaults:  # the family knows the mean only
+            options.pop("reduction", None)
         return tuple(
             (name, value)
             for name, value in options.items()

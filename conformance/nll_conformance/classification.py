@@ -19,10 +19,13 @@ IGNORED = -100
 
 def fit(draft: Draft) -> None:
     """Shapes of the tensors of ``f(input, target, weight, mask)`` with classes in dim 1."""
-    rows, classes = draft.rows, draft.classes
-    logits = (*rows[:1], classes, *rows[1:])
-    draft.change("input", shape=logits)
-    fit_target(draft, logits)
+    draft.change("input", shape=logits_shape(draft))
+    fit_target(draft, logits_shape(draft))
+
+
+def logits_shape(draft: Draft) -> tuple[int, ...]:
+    """The shape of logits with classes in dim 1 (dim 0 of an unbatched vector)."""
+    return (*draft.rows[:1], draft.classes, *draft.rows[1:])
 
 
 def fit_target(draft: Draft, logits: tuple[int, ...]) -> None:
@@ -36,9 +39,10 @@ def fit_target(draft: Draft, logits: tuple[int, ...]) -> None:
             draft.change(name, shape=shape)
 
 
-def _column(draft: Draft, index: int) -> tuple[int | None, ...]:
-    """The index of one class in every row."""
-    return (None, index) if len(draft.tensors["input"].shape) > 1 else (index,)
+def set_class(draft: Draft, *settings: tuple[int, float]) -> None:
+    """Give classes a logit each, in every row: ``(class, logit)``."""
+    edits = (draft.column(draft, index, value) for index, value in settings)
+    draft.edit(draft.logits, *(edit for group in edits for edit in group))
 
 
 def constant_target(draft: Draft, index: int) -> None:
@@ -60,14 +64,14 @@ def sized(draft: Draft, draw: Draw, *, rows: int = 4, classes: tuple[int, ...] =
 def scattered(draft: Draft, draw: Draw) -> None:
     """Ordinary logits, few classes."""
     sized(draft, draw)
-    draft.change("input", regime="scatter", scale=draw.integer(-3, 1), seed=draw.integer(0, 50))
+    draft.change(draft.logits, regime="scatter", scale=draw.integer(-3, 1), seed=draw.integer(0, 50))
 
 
 def few_masses(draft: Draft, draw: Draw) -> None:
     """A few classes of comparable mass, ties included: roundings cannot average out."""
     sized(draft, draw, classes=(2, 3, 5))
     regime = draw.among(("scatter", "levels"))
-    draft.change("input", regime=regime, scale=0, seed=draw.integer(0, 99), modulus=3)
+    draft.change(draft.logits, regime=regime, scale=0, seed=draw.integer(0, 99), modulus=3)
 
 
 def heavy_class(*classes: int) -> Variation:
@@ -81,8 +85,8 @@ def heavy_class(*classes: int) -> Variation:
             edges |= {i for i in (block - 1, block, count // block * block) if i < count}
         spots = sorted(edges, key=lambda i: (i != count - 1, i != 0, i))
         spot = draw.among(spots)
-        draft.change("input", scale=-3, seed=draw.integer(0, 9))
-        draft.edit("input", (_column(draft, spot), math.log(count) + 2.0))
+        draft.change(draft.logits, scale=-3, seed=draw.integer(0, 9))
+        set_class(draft, (spot, math.log(count) + 2.0))
         if draw.yes():
             constant_target(draft, spot)
 
@@ -95,7 +99,7 @@ def near_uniform(*classes: int) -> Variation:
     def uniform(draft: Draft, draw: Draw) -> None:
         sized(draft, draw, rows=2, classes=classes)
         regime = draw.among(("constant", "levels"))
-        draft.change("input", regime=regime, scale=-4, modulus=3, seed=draw.integer(0, 9))
+        draft.change(draft.logits, regime=regime, scale=-4, modulus=3, seed=draw.integer(0, 9))
 
     return uniform
 
@@ -105,8 +109,8 @@ def wrong_target(draft: Draft, draw: Draw) -> None:
     sized(draft, draw, classes=(2, 3, 5, 10, 33))
     gap = draw.among((25.0, 40.0, 150.0, 17.0, 60.0, 100.0, 1000.0, 20000.0))
     spot = draw.integer(0, draft.classes - 1)
-    draft.change("input", scale=-2, seed=draw.integer(0, 20))
-    draft.edit("input", (_column(draft, spot), -gap))
+    draft.change(draft.logits, scale=-2, seed=draw.integer(0, 20))
+    set_class(draft, (spot, -gap))
     constant_target(draft, spot)
 
 
@@ -114,8 +118,8 @@ def confident_target(draft: Draft, draw: Draw) -> None:
     """The target has nearly all the mass: the loss is small, its relative accuracy at stake."""
     sized(draft, draw, classes=(2, 3, 5, 10))
     spot = draw.integer(0, draft.classes - 1)
-    draft.change("input", scale=draw.among((-2, -4)), seed=draw.integer(0, 20))
-    draft.edit("input", (_column(draft, spot), draw.integer(8, 40) / 2.0))
+    draft.change(draft.logits, scale=draw.among((-2, -4)), seed=draw.integer(0, 20))
+    set_class(draft, (spot, draw.integer(8, 40) / 2.0))
     if draw.integer(0, 3):
         constant_target(draft, spot)
 
@@ -124,30 +128,30 @@ def huge_logits(draft: Draft, draw: Draw) -> None:
     """Magnitudes up to the largest that every correct formula stands, both signs."""
     sized(draft, draw, classes=(3, 2, 5, 10, 65))
     # Scattered values reach 4 * 2**scale; 2**16 is half the range of float16.
-    draft.change("input", scale=draw.among((5, 8, 12, 13, 10)), seed=draw.integer(0, 50))
+    draft.change(draft.logits, scale=draw.among((5, 8, 12, 13, 10)), seed=draw.integer(0, 50))
 
 
 def tiny_logits(draft: Draft, draw: Draw) -> None:
     """Magnitudes down to subnormal: all classes are equally likely."""
     sized(draft, draw, classes=(2, 3, 10))
-    draft.change("input", scale=draw.among((-10, -14, -24, -130)), seed=draw.integer(0, 20))
+    draft.change(draft.logits, scale=draw.among((-10, -14, -24, -130)), seed=draw.integer(0, 20))
 
 
 def ramped(draft: Draft, draw: Draw) -> None:
     """Classes in ascending or descending order: a running maximum moves at every step."""
     sized(draft, draw, rows=2, classes=(10, 33, 65, 129, 257))
-    draft.change("input", regime="ramp", scale=draw.among((0, 1, -2, 3)))
+    draft.change(draft.logits, regime="ramp", scale=draw.among((0, 1, -2, 3)))
     if draw.yes():  # descending: the highest class first
-        span = draft.classes * 2.0 ** draft.tensors["input"].scale
-        draft.edit("input", (_column(draft, 0), span))
+        span = draft.classes * 2.0 ** draft.tensors[draft.logits].scale
+        set_class(draft, (0, span))
 
 
 def block_maximum(draft: Draft, draw: Draw) -> None:
     """The maximum sits in the last block, or the first, far above the rest."""
     sized(draft, draw, rows=2, classes=(5, 17, 33, 65, 129, 1025))
-    draft.change("input", scale=-1, seed=draw.integer(0, 20))
+    draft.change(draft.logits, scale=-1, seed=draw.integer(0, 20))
     spot = draw.among((draft.classes - 1, 0, draft.classes // 2))
-    draft.edit("input", (_column(draft, spot), draw.among((100.0, 400.0, 30.0))))
+    set_class(draft, (spot, draw.among((100.0, 400.0, 30.0))))
 
 
 def offset_logits(draft: Draft, draw: Draw) -> None:
@@ -155,7 +159,7 @@ def offset_logits(draft: Draft, draw: Draw) -> None:
     sized(draft, draw, classes=(3, 2, 5, 10, 33))
     offset = draw.among((37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -88.0, 1e5))
     limit = MAX_FINITE[draft.context.dtype] / 2
-    draft.change("input", offset=max(-limit, min(limit, offset)), seed=draw.integer(0, 20))
+    draft.change(draft.logits, offset=max(-limit, min(limit, offset)), seed=draw.integer(0, 20))
 
 
 def masked_classes(draft: Draft, draw: Draw) -> None:
@@ -174,7 +178,7 @@ def masked_classes(draft: Draft, draw: Draw) -> None:
     else:
         gone = [i for i in range(count) if i != keep]
     constant_target(draft, keep)
-    draft.edit("input", *((_column(draft, i), -math.inf) for i in gone))
+    set_class(draft, *((i, -math.inf) for i in gone))
 
 
 def excluded_target(draft: Draft, draw: Draw) -> None:
@@ -182,10 +186,19 @@ def excluded_target(draft: Draft, draw: Draw) -> None:
     sized(draft, draw, classes=(3, 2, 5))
     spot = draw.integer(0, draft.classes - 1)
     constant_target(draft, spot)
-    draft.edit("input", (_column(draft, spot), -math.inf))
+    set_class(draft, (spot, -math.inf))
 
 
 # --- targets, weights, masks --------------------------------------------------------------
+
+
+def place(draft: Draft, flat: int) -> tuple[int, ...]:
+    """The index of the row that is number ``flat`` in memory."""
+    index: list[int] = []
+    for size in reversed(draft.rows):
+        index.append(flat % size)
+        flat //= size
+    return tuple(reversed(index))
 
 
 def _some_rows(draft: Draft, draw: Draw, least: int = 1) -> list[tuple[int, ...]]:
@@ -195,14 +208,7 @@ def _some_rows(draft: Draft, draw: Draw, least: int = 1) -> list[tuple[int, ...]
     count = draw.integer(least, min(most, 4))
     start, step = draw.integer(0, max(total - 1, 0)), draw.integer(1, 3)
     chosen = sorted({(start + step * i) % total for i in range(count)}) if total else []
-    rows = []
-    for flat in chosen:
-        index: list[int] = []
-        for size in reversed(draft.rows):
-            index.append(flat % size)
-            flat //= size
-        rows.append(tuple(reversed(index)))
-    return rows
+    return [place(draft, flat) for flat in chosen]
 
 
 def several_rows(draft: Draft, draw: Draw) -> None:
@@ -239,13 +245,13 @@ def all_ignored(draft: Draft, draw: Draw) -> None:
 
 def ignored_run(draft: Draft, draw: Draw) -> None:
     """Long runs of ignored rows, as padding or prompts leave them; whole chunks of them."""
-    rows = draw.among((9, 17, 33, 64, 130))
-    draft.resize((rows,), draw.among((3, 5, 10)))
+    draft.resize((draw.among((9, 17, 33, 64, 130)),), draw.among((3, 5, 10)))
+    rows = math.prod(draft.rows)
     start = draw.among((0, rows // 2, rows - rows // 3))
     length = draw.among((rows // 3, rows // 2))
     draft.options["ignore_index"] = IGNORED
     spots = range(start, min(rows, start + length))
-    draft.edit("target", *(((i,), float(IGNORED)) for i in spots))
+    draft.edit("target", *((place(draft, i), float(IGNORED)) for i in spots))
 
 
 def nonfinite_ignored(draft: Draft, draw: Draw) -> None:
@@ -310,7 +316,7 @@ def soft(draft: Draft, draw: Draw) -> None:
     """The targets are class probabilities: multiples of 1/256 that sum to one."""
     draft.tensors["target"] = TensorRecipe(
         "simplex",
-        draft.tensors["input"].shape,
+        logits_shape(draft),
         draft.context.dtype,
         # The shares of the other classes must leave something of 256/256 to the first.
         modulus=min(draw.among((8, 2, 5)), 256 // max(draft.classes - 1, 1) + 1),
@@ -328,7 +334,8 @@ def hard_soft(draft: Draft, draw: Draw) -> None:
     """Class probabilities that are one-hot."""
     soft(draft, draw)
     draft.change("target", regime="constant")
-    draft.edit("target", (_column(draft, draw.integer(0, draft.classes - 1)), 1.0))
+    axis, spot = draft.tensors["target"].class_axis, draw.integer(0, draft.classes - 1)
+    draft.edit("target", ((*(None,) * axis, spot), 1.0))
 
 
 def soft_needs_grad(draft: Draft, draw: Draw) -> None:

@@ -55,6 +55,7 @@ def rule(
     share: float = 1.0,
     dtypes: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
+    shows: str = "",
 ) -> Callable[[Judge], RuleDraft]:
     """Make a rule of a judge ``(case, call) -> iterator of Finding and Measured``.
 
@@ -62,6 +63,17 @@ def rule(
     id is its place: module and function name.  ``needs`` names capabilities without which
     the rule is not asked; ``source`` says who demands it; ``cases`` draws its cases;
     ``dtypes`` limits it to those (none named means all).
+
+    ``shows`` is for rules that do more than call and go backward: what a reproducer does
+    between making the tensors and comparing the entry that the finding speaks of (``loss``,
+    the ``.grad`` of a tensor, or a variable named like what the rule compares).  What is no
+    number it asserts itself; SystemExit(0) says that a refusal is right, too.  Blanks:
+
+    - ``{call}``, ``{names}`` of all its tensors, ``{leaves}``: those that require grad;
+    - ``{backward}``, ``{tensors}``: lines of their own, for tensors made at the top unless
+      they are asked for; ``{other_tensors}``, ``{other_call}``: of the last call;
+    - ``{judged}``: the number of the call judged; ``{want}``: what the finding expected;
+    - ``{bare_call}``: without copies of what the loss overwrites; ``{mutates}``: of what.
     """
     facts = {
         "level": level,
@@ -75,5 +87,6 @@ def rule(
         "share": share,
         "dtypes": dtypes,
         "aliases": aliases,
+        "shows": inspect.cleandoc(shows),
     }
     return lambda judge: RuleDraft(judge, judge.__module__, facts)

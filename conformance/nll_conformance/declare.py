@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def implementation(
 
     def declare(function: F) -> F:
         declared = Implementation(
-            name=name or getattr(function, "__name__", type(function).__name__),
+            name=str(name or getattr(function, "__name__", type(function).__name__)),
             load=lambda: function,
             family=family or "",
             lacks=tuple(lacks),
@@ -150,8 +151,6 @@ def _registered_as(loss: Any) -> tuple[Implementation | None, str]:
         if where is None:
             continue
         module, _, attribute = where.partition(":")
-        import sys
-
         if module in sys.modules and getattr(sys.modules[module], attribute, None) is loss:
             return item, "registered"
     return None, "inferred"
@@ -222,7 +221,7 @@ def _amended(declared: Implementation, amendments: Amendments) -> Implementation
     changes: dict[str, Any] = {}
     divergences = dict(declared.divergences)
     for key, value in amendments.declare.items():
-        if key in ("precision",):
+        if key == "precision":
             changes[key] = value
         elif key == "mutates":
             changes[key] = tuple(filter(None, value.split("+")))
@@ -277,7 +276,7 @@ def _fixed(
 ) -> tuple[dict[str, Scalar], str, Callable[..., Any]]:
     """Options that the target has set itself, how it is called, and the uniform call."""
     if _is_module_class(loss):
-        return {}, "module", functools.partial(_construct_and_call, loss, contract)
+        return {}, "module", functools.partial(_construct_and_call, loss)
     if _is_module(loss):
         found = {name: getattr(loss, name) for name in contract.defaults if hasattr(loss, name)}
         given = {name: getattr(loss, name, None) for name in contract.tensors}
@@ -297,7 +296,7 @@ def _fixed(
     return found, style, loss
 
 
-def _construct_and_call(loss: Any, contract: Family, *tensors: Any, **options: Any) -> Any:
+def _construct_and_call(loss: Any, *tensors: Any, **options: Any) -> Any:
     """An ``nn.Module`` class: options (and weights) to the constructor, tensors to forward."""
     late = {"mask"} & options.keys()
     forward = {name: options.pop(name) for name in late}

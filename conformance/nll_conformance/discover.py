@@ -74,11 +74,12 @@ def rules() -> dict[str, Rule]:
 
 
 def rules_of(family_name: str) -> dict[str, Rule]:
-    """The rules that speak of that family."""
+    """The rules that speak of that family and ask only for what it knows."""
+    known = set(family(family_name).capabilities)
     return {
         rule_id: rule
         for rule_id, rule in rules().items()
-        if not rule.families or family_name in rule.families
+        if (not rule.families or family_name in rule.families) and known.issuperset(rule.needs)
     }
 
 

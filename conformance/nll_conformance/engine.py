@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from .cases import Variation, forward_only, simplest
-from .declare import Amendments, Subject, subject_of
+from .declare import Amendments, subject_of
 from .discover import family_names, family_part, rules_of
 from .errors import TargetRaised, UsageError, unknown
 from .model import DEVICES, DTYPES, PROFILES, Case, Finding, Implementation, Result, Rule
@@ -110,10 +110,11 @@ class Engine:
     def _chosen(self) -> list[Rule]:
         globs = self.wish.rules
         former = {alias: rule.id for rule in self.rules.values() for alias in rule.aliases}
-        chosen = []
-        for rule in self.rules.values():
-            if not globs or any(fnmatch.fnmatch(rule.id, former.get(g, g)) for g in globs):
-                chosen.append(rule)
+        chosen = [
+            rule
+            for rule in self.rules.values()
+            if not globs or any(fnmatch.fnmatch(rule.id, former.get(g, g)) for g in globs)
+        ]
         for glob in globs:
             if not any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
                 raise unknown("rule", glob, self.rules)
@@ -249,8 +250,11 @@ class Engine:
             case,
             self._where(),
             finding=finding,
+            shows=self.rules[case.rule].shows if finding and case.rule in self.rules else "",
             style="module" if self.subject.style == "module" else "function",
             load=self._found_implementation and not isinstance(load, Lazily),
+            fixed=self.subject.fixed,
+            mutates=self.subject.implementation.mutates,
         )
 
     def _where(self) -> str:

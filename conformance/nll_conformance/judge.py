@@ -82,7 +82,7 @@ def _explain(item: Finding | Measured, seen: Observation, what: str) -> Finding 
     """Say whose entry it is, and where the next weaker precision would have allowed it."""
     if isinstance(item, Measured):
         return item
-    item = replace(item, of=what)
+    item = replace(item, of=what, case=seen.case)
     if item.kind != "value":
         return item
     if seen.case.dtype not in ("float16", "bfloat16"):
@@ -93,16 +93,8 @@ def _explain(item: Finding | Measured, seen: Observation, what: str) -> Finding 
         exact = truth.value if what == "loss" else truth.grads[what]
         assert got is not None
         if not any(isinstance(i, Finding) for i in compare("", got, exact, seen.case.dtype)):
-            return Finding(
-                f"{item.message}; allowed under precision={weaker!r}, judged as "
-                f"{seen.precision!r}",
-                item.got,
-                item.want,
-                item.bound,
-                item.index,
-                "precision",
-                item.of,
-            )
+            allowed = f"allowed under precision={weaker!r}, judged as {seen.precision!r}"
+            return replace(item, message=f"{item.message}; {allowed}", kind="precision")
     return item
 
 
@@ -121,6 +113,7 @@ def compare(what: str, got: torch.Tensor, exact: Exact, dtype: str) -> Judgement
             got=str(tuple(got.shape)),
             want=str(tuple(exact.value.shape)),
             kind="shape",
+            of=what.removeprefix("gradient of "),
         )
         return
     seen = got.detach().to("cpu", torch.float64)
@@ -178,6 +171,7 @@ def _finding(
         bound=repr(limit),
         index=index,
         kind="value",
+        of=what.removeprefix("gradient of "),
     )
 
 
@@ -202,7 +196,7 @@ def identical(what: str, got: torch.Tensor | None, want: torch.Tensor | None) ->
         return
     if got.shape == want.shape and got.dtype == want.dtype:
         a, b = got.detach().flatten(), want.detach().flatten()
-        differs = ~((a == b) | ((a != a) & (b != b)))
+        differs = ~((a == b) | (a.isnan() & b.isnan()))
         if not differs.any():
             return
         flat = int(differs.nonzero()[0])
@@ -222,8 +216,10 @@ def identical(what: str, got: torch.Tensor | None, want: torch.Tensor | None) ->
     )
 
 
-def holds(condition: bool, message: str, *, kind: str = "contract") -> Judgement:
+def holds(
+    condition: bool, message: str, *, kind: str = "contract", want: str = ""
+) -> Judgement:
     """A plain fact is as it should be; ``message`` says what is wrong otherwise."""
     yield Measured()
     if not condition:
-        yield Finding(message, kind=kind)
+        yield Finding(message, kind=kind, want=want)

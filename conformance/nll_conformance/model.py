@@ -196,8 +196,11 @@ class Finding:
     bound: str = ""
     index: tuple[int, ...] | None = None
     kind: str = "value"
-    #: Whose entry it is: "loss", or the tensor whose gradient is meant.
+    #: Whose entry it is: "loss", the tensor whose gradient is meant, or a name of the rule's.
     of: str = "loss"
+    #: The case that was judged, and all that were called for it, in order.
+    case: Case | None = None
+    calls: tuple[Case, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,8 @@ class Rule:
     #: The dtypes it is judged in; none named means all.
     dtypes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    #: What a reproducer does with the tensors; nothing: the calls that the rule made.
+    shows: str = ""
 
     @property
     def theme(self) -> str:

@@ -31,6 +31,8 @@ class Caller:
         self.subject = subject
         self.family = family(subject.implementation.family)
         self._announce = announce
+        #: The cases called since the judge of one case began.
+        self.called: list[Case] = []
 
     def __call__(self, case: Case) -> Observation:
         """Forward, and backward where the case has an upstream gradient.
@@ -85,6 +87,7 @@ class Caller:
     def forward(self, case: Case, arguments: Tensors, **extra: Any) -> torch.Tensor:
         """The loss of these tensors under the case's options; ``extra`` adds keywords."""
         self._announce(case)
+        self.called.append(case)
         value = self._guarded("the call", lambda: self.invoke(case, arguments, **extra))
         if not isinstance(value, torch.Tensor) or not value.dtype.is_floating_point:
             kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
@@ -107,7 +110,7 @@ class Caller:
 
     def backward(self, value: torch.Tensor, upstream: torch.Tensor, **options: Any) -> None:
         """Back-propagate; what that raises is the loss's."""
-        self._guarded("backward", lambda: value.backward(upstream, **options))
+        self._guarded("backward", lambda: torch.autograd.backward(value, upstream, **options))
 
     def upstream(self, case: Case, value: torch.Tensor) -> torch.Tensor:
         """The case's upstream gradient in the dtype of the loss's output."""

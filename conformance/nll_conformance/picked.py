@@ -243,11 +243,17 @@ def _gradient(
     lost = loss.flat
     if below is not None and (below.value == 0.0 or below.overflows(how)):
         lost = torch.ones_like(lost)
+    lost = lost & picked.counted
     bound = bound.masked_fill(lost, INF).masked_fill(~picked.counted, 0.0)
     value = value.masked_fill(bound == INF, 0.0).masked_fill(~picked.counted, 0.0)
-    return Exact(*(_spread(t, picked, fill) for t, fill in (
-        (value, 0.0), (bound, 0.0), (bounds.nonzero(value.abs()), 1.0)
-    )))  # fmt: skip
+    # infinity times the zeros of a one-hot row: such rows are not judged anywhere
+    elsewhere = torch.zeros_like(bound).masked_fill(lost, INF)
+    zero, one = torch.zeros_like(bound), torch.ones_like(bound)
+    return Exact(
+        _spread(value, picked, zero),
+        _spread(bound, picked, elsewhere),
+        _spread(bounds.nonzero(value.abs()), picked, one),
+    )
 
 
 def _underflows(
@@ -268,10 +274,9 @@ def _shaped(rows: torch.Tensor | None, picked: Picked) -> torch.Tensor:
     return rows.reshape(picked.batch)
 
 
-def _spread(rows: torch.Tensor, picked: Picked, fill: float) -> torch.Tensor:
-    """``(R,)`` at the targets of a tensor of the input's shape, ``fill`` elsewhere."""
-    classes = picked.shape[-1]
-    full = torch.full((len(rows), classes), fill, dtype=torch.float64)
+def _spread(rows: torch.Tensor, picked: Picked, elsewhere: torch.Tensor) -> torch.Tensor:
+    """``(R,)`` at the targets of a tensor of the input's shape, ``elsewhere`` beside them."""
+    full = elsewhere.unsqueeze(1).repeat(1, picked.shape[-1])
     full.scatter_(1, picked.target.unsqueeze(1), rows.unsqueeze(1))
     return full.reshape(picked.shape).movedim(-1, picked.axis)
 

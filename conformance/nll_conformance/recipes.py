@@ -53,6 +53,13 @@ class TensorRecipe:
     edits: tuple[Edit, ...] = ()
     layout: str = "contiguous"
     grad: bool = False
+    #: The class dimension where it is not dim 1 (or 0 of a vector).
+    axis: int | None = None
+
+    @property
+    def class_axis(self) -> int:
+        """The dimension that holds the classes."""
+        return class_axis(self.shape) if self.axis is None else self.axis
 
     @property
     def elements(self) -> int:
@@ -80,7 +87,7 @@ def _base(recipe: TensorRecipe) -> torch.Tensor:
         return (_scatter(recipe) % recipe.modulus).double()
     if recipe.regime == "scatter":
         return (_scatter(recipe) - PRIME // 2).double() * 2.0**-13
-    axis = class_axis(shape)
+    axis = recipe.class_axis
     if recipe.regime == "ramp":
         steps = torch.arange(shape[axis], dtype=torch.float64)
         view = [1] * len(shape)

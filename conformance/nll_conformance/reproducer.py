@@ -2,18 +2,23 @@
 
 What the program computes is bit for bit what :mod:`.recipes` builds: small tensors are
 literals, larger ones the recipe's own integer arithmetic, then the edits, then the layout.
+It ends with exit code 1 where the discrepancy is still there, with 0 where it is not.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Literal, TypeAlias
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .model import Case, Finding
-from .render.text import one_line
+from .reproducer_comparison import comparison
 from .reproducer_target import imports
 from .reproducer_tensors import helpers, literal, tensor_lines
+
+if TYPE_CHECKING:
+    from .recipes import TensorRecipe
 
 Style: TypeAlias = Literal["function", "module"]
 
@@ -23,117 +28,126 @@ POSITIONAL = ("input", "linear_weight", "target", "var")
 CONSTRUCTOR = ("weight", "pos_weight")
 
 
+@dataclass(frozen=True)
+class Loss:
+    """How a program calls the loss.
+
+    ``style`` "module" passes options to the constructor.  ``fixed`` options belong to the
+    target and are not passed; of the tensors that it ``mutates`` it gets copies.
+    """
+
+    name: str
+    style: Style = "function"
+    fixed: Collection[str] = ()
+    mutates: tuple[str, ...] = ()
+
+    def call(self, case: Case, *, bare: bool = False) -> str:
+        """The expression that calls it with the tensors of that case, as variables."""
+        copied = () if bare else self.mutates
+        given = {
+            name: f"{name}.clone()" if name in copied else name for name, _ in case.recipe
+        }
+        positional = [given.pop(name) for name in POSITIONAL if name in given]
+        options = {k: literal(v) for k, v in case.options if k not in self.fixed}
+        name = self.name
+        if self.style == "module":
+            made = {k: v for k, v in given.items() if k in CONSTRUCTOR} | options
+            given = {k: v for k, v in given.items() if k not in CONSTRUCTOR}
+            name, options = f"{name}({', '.join(f'{k}={v}' for k, v in made.items())})", {}
+        keywords = [f"{k}={v}" for k, v in (given | options).items()]
+        return f"{name}({', '.join([*positional, *keywords])})"
+
+
 def program(
     case: Case,
     target: str,
     *,
     finding: Finding | None = None,
-    of: str | None = None,
-    check: tuple[str, ...] = (),
+    shows: str = "",
     style: Style = "function",
     load: bool = False,
+    fixed: Collection[str] = (),
+    mutates: tuple[str, ...] = (),
 ) -> str:
-    """Runnable Python that makes the call of ``case`` and prints loss and gradients.
+    """Runnable Python that makes the calls of a finding and fails while it is there.
 
     ``target`` is a TARGET of the command line (``module:attr`` or ``file.py:attr``); a name
-    without a colon is left for the reader to fill in.  With a ``finding`` the program ends
-    by comparing the entry at its index and fails (exit code 1) where the discrepancy is
-    still there.  ``of`` says of what: "loss", or the tensor whose gradient it is; by default
-    what the finding's message speaks of.  A finding about anything else is said in comments,
-    unless ``check`` gives lines of the caller's own.
-    ``style`` "module" passes options to the constructor; ``load`` says that the target is
-    an ``Implementation`` whose ``load()`` returns the loss.
+    without a colon is left for the reader to fill in.  ``load`` says that the target is an
+    ``Implementation`` whose ``load()`` returns the loss.  Without a ``finding`` the program
+    makes the one call of ``case`` and prints loss and gradients.
+
+    The program makes the tensors, does what the rule ``shows``, and compares the entry that
+    the finding speaks of.  Without ``shows`` that is each call that the rule made, with its
+    backward.  See :func:`~nll_conformance.contract.rule` for what ``shows`` may contain.
     """
-    tensors = [*case.recipe]
-    if case.upstream is not None:
-        tensors.append(("upstream", case.upstream))
-    recipes = [recipe for _, recipe in tensors]
-    found, loss = imports(target, {name for name, _ in tensors})
-    lines = [
-        "import torch",
-        *found,
-        *helpers(recipes),
-        "",
-        *(line for name, recipe in tensors for line in tensor_lines(name, recipe, case.device)),
-        f"loss = {_call(case, f'{loss}.load()' if load else loss, style)}",
-        'print("loss:", loss)',
-        *_backward(case),
+    calls = (finding.calls if finding else ()) or (case,)
+    own = calls if shows or len(calls) > 1 else (case,)
+    recipes = [recipe for each in own for _, recipe in _tensors(each)]
+    words = set(re.findall(r"[A-Za-z_]\w*", shows))
+    found, name = imports(target, words | {name for name, _ in _tensors(case)})
+    loss = Loss(f"{name}.load()" if load else name, style, fixed, mutates)
+    steps = _shown(shows, own, loss, finding) if shows else _calls(own, loss, finding)
+    end = comparison(case, finding, shows) if finding else []
+    return "\n".join(["import torch", *found, *helpers(recipes), "", *steps, *end]) + "\n"
+
+
+def _tensors(case: Case) -> list[tuple[str, TensorRecipe]]:
+    upstream = case.upstream
+    return [*case.recipe, *([("upstream", upstream)] if upstream is not None else [])]
+
+
+def _tensor_lines(case: Case) -> list[str]:
+    return [
+        line for name, each in _tensors(case) for line in tensor_lines(name, each, case.device)
     ]
-    if check:
-        lines += check
-    elif finding is not None:
-        lines += _comparison(case, finding, of)
-    return "\n".join(lines) + "\n"
-
-
-def _call(case: Case, loss: str, style: Style) -> str:
-    names = [name for name, _ in case.recipe]
-    positional = [name for name in POSITIONAL if name in names]
-    keywords = [(name, name) for name in names if name not in positional]
-    options = [(name, literal(value)) for name, value in case.options]
-    if style == "module":
-        fixed = [pair for pair in keywords if pair[0] in CONSTRUCTOR] + options
-        loss = f"{loss}({', '.join(f'{key}={value}' for key, value in fixed)})"
-        keywords = [pair for pair in keywords if pair[0] not in CONSTRUCTOR]
-        options = []
-    arguments = [*positional, *(f"{key}={value}" for key, value in keywords + options)]
-    return f"{loss}({', '.join(arguments)})"
 
 
 def _backward(case: Case) -> list[str]:
-    if case.upstream is None:
-        return []
-    wanted = [name for name, recipe in case.recipe if recipe.grad]
-    shown = [f'print("gradient of {name}:", {name}.grad)' for name in wanted]
-    return ["loss.backward(upstream)", *shown]
+    return ["loss.backward(upstream)"] if case.upstream is not None else []
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _leaves(case: Case) -> list[str]:
+    return [name for name, recipe in case.recipe if recipe.grad]
 
 
-def _subject(message: str) -> str | None:
-    """What the judge's messages begin with: ``the loss[0] is``, ``gradient of input is``."""
-    match = re.match(r"(?:the )?(?:(loss)|gradient of (\w+))(?=\[| is | has )", message)
-    return (match[1] or match[2]) if match else None
+def _calls(calls: tuple[Case, ...], loss: Loss, finding: Finding | None) -> list[str]:
+    """Each call and its backward; loss and gradients of the last are printed."""
+    lines = []
+    for each in calls:
+        lines += [*_tensor_lines(each), f"loss = {loss.call(each)}", *_backward(each)]
+    last = calls[-1]
+    backward = len(_backward(last))
+    if finding and finding.kind == "shape" and finding.of == "loss":
+        return lines[: len(lines) - backward]  # it would raise for another reason
+    lines.insert(len(lines) - backward, 'print("loss:", loss)')
+    if backward:
+        lines += [f'print("gradient of {name}:", {name}.grad)' for name in _leaves(last)]
+    return lines
 
 
-def _comparison(case: Case, finding: Finding, of: str | None) -> list[str]:
-    """Lines that fail where the finding is still there, compared as the suite compares."""
-    asked = [name for name, recipe in case.recipe if recipe.grad]
-    of = of or _subject(finding.message)
-    if finding.kind == "no gradient":
-        return [f'assert {name}.grad is not None, "no gradient arrived"' for name in asked]
-    tensor = {"loss": "loss", **{name: f"{name}.grad" for name in asked}}.get(of or "")
-    if tensor and finding.kind == "shape" and re.fullmatch(r"\([\d, ]*\)", finding.want):
-        return [f"assert tuple({tensor}.shape) == {finding.want}, tuple({tensor}.shape)"]
-    want, bound = _number(finding.want), _number(finding.bound or "0")
-    if tensor is None or want is None or bound is None or finding.kind == "differs":
-        said = (
-            ("expected: ", finding.want),
-            ("came: ", finding.got),
-            ("", finding.message),
-        )
-        return [f"# {word}{one_line(text, 500)}" for word, text in said if text]
-    place = f"[{', '.join(map(str, finding.index))}]" if finding.index else ""
-    what = "loss" if of == "loss" else f"gradient of {of}"
-    return _compared(f"{tensor}{place}", f"{what}{place}", want, bound)
-
-
-def _compared(entry: str, what: str, want: float, bound: float) -> list[str]:
-    """A NaN never passes, unless it is what is expected."""
-    within = f" within {bound!r}" if bound else " exactly"
-    if math.isnan(want):
-        right = "got != got"
-    elif math.isinf(want):
-        right = "got == want"
-    else:
-        right = "abs(got - want) <= bound"
-    return [
-        f"got, want, bound = {entry}.item(), {literal(want)}, {literal(bound)}",
-        f'print(f"{what}: got {{got}}, expected {{want}}{within}")',
-        f'assert {right}, f"{{got}} is not {{want}}{within}"',
-    ]
+def _shown(shows: str, calls: tuple[Case, ...], loss: Loss, finding: Finding | None) -> list[str]:
+    """The template with its blanks filled in."""
+    case, other = calls[0], calls[-1]
+    judged = finding.case if finding else None
+    blocks = {
+        "{tensors}": _tensor_lines(case),
+        "{other_tensors}": _tensor_lines(other),
+        "{backward}": _backward(case),
+    }
+    blanks = {
+        "call": loss.call(case),
+        "other_call": loss.call(other),
+        "bare_call": loss.call(case, bare=True),
+        "names": ", ".join(name for name, _ in case.recipe),
+        "leaves": ", ".join(_leaves(case)),
+        "mutates": repr(loss.mutates),
+        "want": finding.want if finding else "",
+        "judged": max((i for i, each in enumerate(calls) if each == judged), default=-1),
+    }
+    lines = [] if "{tensors}" in shows else _tensor_lines(case)
+    for line in shows.strip("\n").splitlines():
+        text = line.strip()
+        margin = line[: len(line) - len(line.lstrip())]
+        filled = blocks[text] if text in blocks else [text.format(**blanks)]
+        lines += [f"{margin}{each}" for each in filled]
+    return lines

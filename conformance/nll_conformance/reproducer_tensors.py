@@ -89,12 +89,12 @@ def _formula(name: str, recipe: TensorRecipe) -> list[str]:
 
 
 def _base(recipe: TensorRecipe) -> str:
-    from .recipes import PRIME, class_axis
+    from .recipes import PRIME
 
     shape, seed = literal(list(recipe.shape)), recipe.seed
     if recipe.regime == "constant":  # 0 * 2**scale + offset, and never minus zero
         return f"torch.full({shape}, {literal(0.0 + recipe.offset)}, dtype=torch.float64)"
-    axis = class_axis(recipe.shape)
+    axis = recipe.class_axis
     if recipe.regime == "levels":
         text = f"(scatter({shape}, {seed}) % {recipe.modulus}).double()"
     elif recipe.regime == "scatter":

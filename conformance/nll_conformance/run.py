@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -98,6 +98,7 @@ def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding 
     """Judge one case; the first finding, if any.  Counts into ``tally``."""
     measured: list[Measured] = []
     finding: Finding | None = None
+    caller.called.clear()
     try:
         for item in rule.judge(case, caller):
             if isinstance(item, Measured):
@@ -111,7 +112,7 @@ def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding 
             return None
         finding = raised_finding(raised)
     tally.add(measured or [Measured()])
-    return finding
+    return replace(finding, calls=tuple(caller.called)) if finding else None
 
 
 def raised_finding(raised: TargetRaised) -> Finding:
@@ -128,7 +129,7 @@ def describe(raised: TargetRaised) -> str:
     """The exception in one line, bounded; its own ``__str__`` may fail."""
     try:
         text = str(raised.error)[:2000]
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - foreign code
         text = "<its message cannot be read>"
     lines = text.strip().splitlines() or [""]
     return f"{type(raised.error).__name__}: {lines[0][:300]}"
@@ -167,7 +168,7 @@ def run_rule(
         outcome, message = _search(
             subject, rule, dtype, device, mode, announce, tuple(pinned), tally
         )
-    except Exception:
+    except Exception:  # noqa: BLE001 - a bug of a rule must not end the run
         outcome, message = "error", traceback.format_exc(limit=-6)
     finally:
         state.restore(before)

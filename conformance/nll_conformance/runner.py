@@ -135,6 +135,11 @@ class IsolatedRunner:
             ) from None
         return self._plan
 
+    @property
+    def family(self) -> str:
+        """The family of the loaded target."""
+        return str(self._plan["described"]["family"])
+
     def smoke(self) -> Result | None:
         try:
             self._ask({"op": "smoke"}, self._timeout_s)

@@ -110,7 +110,7 @@ def smallest(
         if state["best"] is not None:
             if state["left"] <= 0:
                 # Only the case in hand still counts: Hypothesis then stops at once.
-                return case == state["best"]
+                return bool(case == state["best"])
             state["left"] -= 1
         if not fails(case):
             return False

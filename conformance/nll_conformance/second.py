@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
 import torch
 
 from .discover import family_part
@@ -9,8 +12,10 @@ from .errors import TargetRaised
 from .judge import UNIT_ROUNDOFF, compare
 from .model import Case, Judgement
 from .observe import Caller
-from .recipes import TensorRecipe, build
+from .recipes import build
 from .truth import Exact
+
+Formula: TypeAlias = Callable[[Case, Mapping[str, torch.Tensor]], torch.Tensor]
 
 #: First-order allowance in unit roundoffs of sum_k |H_jk v_k|: each Hessian entry of the plain
 #: cases is a product of two probabilities, each good to K0 + K1 |d| + 3 L + ... < 100 u.
@@ -21,7 +26,8 @@ def curvature_agrees(case: Case, call: Caller) -> Judgement:
     """(Hessian of upstream . loss) v equals that of the family's formula in float64."""
     tensors = call.tensors(case)
     leaf = tensors["input"]
-    direction = build(TensorRecipe("scatter", tuple(leaf.shape), "float64", scale=-2, seed=3))
+    # Written out in the rule's reproducer, too.
+    direction = (torch.arange(leaf.numel()) * 5 % 7 - 3).double().view(leaf.shape) / 4
     value = call.forward(case, tensors)
     upstream = call.upstream(case, value)
     if upstream.shape != value.shape:
@@ -39,7 +45,7 @@ def curvature_agrees(case: Case, call: Caller) -> Judgement:
 
 def _exact(case: Case, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """H v and |H| |v| of the formula, v rounded to the case's dtype."""
-    formula = family_part(case.family, "oracle").formula
+    formula: Formula = family_part(case.family, "oracle").formula
     tensors = {
         name: t.detach().cpu().double() if t.dtype.is_floating_point else t.cpu()
         for name, t in case.build().items()
@@ -49,11 +55,10 @@ def _exact(case: Case, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     shape = tensors["input"].shape
 
     def scalar(flat: torch.Tensor) -> torch.Tensor:
-        value = formula(case, {**tensors, "input": flat.view(shape)})
-        return (value * upstream).sum()
+        return (formula(case, {**tensors, "input": flat.view(shape)}) * upstream).sum()
 
     flat = tensors["input"].reshape(-1)
-    hessian = torch.autograd.functional.hessian(scalar, flat)
+    hessian: torch.Tensor = torch.autograd.functional.hessian(scalar, flat)  # type: ignore[no-untyped-call]
     v = direction.to(getattr(torch, case.dtype)).double().reshape(-1)
     exact = hessian @ v
     return exact.view(shape), (hessian.abs() @ v.abs()).view(shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import os
 import platform
 import subprocess
@@ -11,8 +12,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,6 +82,11 @@ class _Target:
     left: deque[Job]
     entries: tuple[expectations.Entry, ...]
     timeouts: int = 0
+
+    @functools.cached_property
+    def order(self) -> dict[Job, int]:
+        """The place of each job in the plan."""
+        return {_job(job): place for place, job in enumerate(self.plan["jobs"])}
 
     @property
     def name(self) -> str:
@@ -193,7 +199,7 @@ class Session:
             expectations.Entry(plan["described"]["name"], Expected(**entry), "declaration")
             for entry in plan["expected"]
         )
-        target = _Target(wish, plan, {}, deque(map(tuple, plan["jobs"])), declared)  # type: ignore[arg-type]
+        target = _Target(wish, plan, {}, deque(map(_job, plan["jobs"])), declared)
         fatal = runner.smoke()
         if fatal is not None:
             self._keep(fatal, (len(self._targets), -1))
@@ -243,7 +249,7 @@ class Session:
     def _judge_all(self) -> None:
         """Share the jobs among threads, one runner each."""
         self._total = sum(len(target.left) for target in self._targets)
-        first = list(self._runners)  # those that loaded the targets, one each
+        first: list[Runner | None] = list(self._runners)  # those that loaded the targets, one each
         if self._server is None:
             for number in range(len(self._targets)):
                 self._judge(number, first)
@@ -259,15 +265,15 @@ class Session:
             while thread.is_alive():
                 thread.join(0.2)  # so that Ctrl-C arrives
 
-    def _guarded(self, number: int, first: list[Runner]) -> None:
+    def _guarded(self, number: int, first: list[Runner | None]) -> None:
         try:
             self._judge(number, first)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
             if not self._stop.is_set():
                 self._failure = error
             self._stop.set()
 
-    def _judge(self, number: int, first: list[Runner]) -> None:
+    def _judge(self, number: int, first: list[Runner | None]) -> None:
         """Work through the targets, beginning with the own one, until nothing is left."""
         count = len(self._targets)
         for place in [*range(number % count, count), *range(number % count)]:
@@ -282,11 +288,11 @@ class Session:
             if runner is not None:
                 runner.close()
 
-    def _take_runner(self, place: int, first: list[Runner]) -> Runner:
+    def _take_runner(self, place: int, first: list[Runner | None]) -> Runner:
         with self._lock:
-            loaded, first[place] = first[place], None  # type: ignore[call-overload]
+            loaded, first[place] = first[place], None
         if loaded is not None:
-            return loaded  # type: ignore[no-any-return]
+            return loaded
         runner = self._runner(self._targets[place].wish)
         runner.load()
         if self._targets[place].seen:
@@ -301,11 +307,10 @@ class Session:
 
     def _judged(self, place: int, target: _Target, job: Job, result: Result) -> None:
         result = expectations.apply(
-            result, target.entries, dt.date.today(), case_run=bool(target.pinned(job))
+            result, target.entries, dt.datetime.now(dt.UTC).date(), case_run=bool(target.pinned(job))
         )
         target.timeouts = target.timeouts + 1 if result.outcome == "timeout" else 0
-        order = [tuple(j) for j in target.plan["jobs"]].index(job)
-        self._keep(result, (place, order))
+        self._keep(result, (place, target.order[job]))
         if target.timeouts >= PATIENCE:
             self._give_up(place, target)
         bad = result.outcome in BAD_OUTCOMES and result.level == "must"
@@ -336,7 +341,7 @@ class Session:
                     "not_run",
                     message=f"not tried: {PATIENCE} time-outs in a row",
                 ),
-                (place, 10**6 + len(target.left)),
+                (place, target.order[job]),
             )
 
     # --- beginning and end ---------------------------------------------------------------
@@ -384,12 +389,11 @@ class Session:
         self._header = dict(earlier.header)
         done = {r.key: r for r in earlier.results if r.outcome != "not_run"}
         for place, target in enumerate(self._targets):
-            order = {tuple(job): n for n, job in enumerate(target.plan["jobs"])}
             for job in list(target.left):
                 if (target.name, *job) in done:
                     target.left.remove(job)
                     result = done[(target.name, *job)]
-                    self._results.append(((place, order[job]), result))
+                    self._results.append(((place, target.order[job]), result))
 
     def _end(self) -> None:
         self._stop.set()
@@ -435,6 +439,11 @@ def check(loss: str | Any, **options: Any) -> Report:
     return Session([loss], Options(**options)).run()
 
 
+def _job(triple: Sequence[str]) -> Job:
+    rule, dtype, device = triple
+    return rule, dtype, device
+
+
 def _validate(options: Options) -> None:
     if options.profile not in PROFILES:
         raise unknown("profile", options.profile, PROFILES)
@@ -466,7 +475,8 @@ def _commit(folder: Path) -> str | None:
     """The commit that a folder is checked out at, "+" behind it where it is changed."""
     try:
         head = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"],
+            ["git", "-C",  # noqa: S607 - whichever git the user has
+             str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"],
             capture_output=True,
             text=True,
             timeout=5,

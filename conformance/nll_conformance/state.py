@@ -8,9 +8,38 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+
+#: The same of :func:`take` in a reproducer.
+SHOWN = """
+    import os, random, sys, warnings
+    def state():
+        return {{
+            "default dtype": torch.get_default_dtype(),
+            "grad mode": torch.is_grad_enabled(),
+            "torch RNG state": torch.get_rng_state().tolist(),
+            "python RNG state": random.getstate(),
+            "numpy RNG state": "numpy" in sys.modules and str(sys.modules["numpy"].random.get_state()),
+            "thread count": torch.get_num_threads(),
+            "deterministic mode": torch.are_deterministic_algorithms_enabled(),
+            "float32 matmul precision": torch.get_float32_matmul_precision(),
+            "anomaly mode": torch.is_anomaly_enabled(),
+            "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+            "warning filters": list(warnings.filters),
+            "environment": dict(os.environ),
+            "current directory": os.getcwd(),
+            "import path": list(sys.path),
+            "recursion limit": sys.getrecursionlimit(),
+        }}
+    before = state()
+    loss = {call}
+    {backward}
+    changed = [name for name, value in state().items() if value != before[name]]
+    assert not changed, changed
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +95,7 @@ def take() -> ProcessState:
 
 def _directory() -> str | None:
     try:
-        return os.getcwd()
+        return str(Path.cwd())
     except FileNotFoundError:
         return None
 

@@ -7,12 +7,14 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .discover import registered
+from .discover import mutants, registered, variants
 from .errors import UsageError, unknown
+from .model import Implementation
 
 
 class Lazily:
@@ -45,6 +47,15 @@ def is_registered(target: str) -> bool:
     return target in registered()
 
 
+@cache
+def on_trial() -> dict[str, Implementation]:
+    """The mutants and variants of the self-test; their names are targets, too."""
+    return {
+        **{mutant.implementation.name: mutant.implementation for mutant in mutants()},
+        **{variant.name: variant for variant in variants()},
+    }
+
+
 def resolve(target: str) -> Any:
     """The object that a TARGET names.
 
@@ -53,6 +64,8 @@ def resolve(target: str) -> Any:
     """
     if target in registered():
         return registered()[target]
+    if target in (trials := on_trial()):
+        return trials[target]
     place, colon, attribute = target.rpartition(":")
     if not colon:
         if "." in target or "/" in target:

@@ -32,5 +32,7 @@ class Wish:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Wish:
         """The wish that :meth:`to_json` described."""
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         return cls(**fields)

@@ -33,7 +33,7 @@ def serve(channel: Channel) -> None:
             answer = operations.perform(message)
         except UsageError as error:
             channel.send({"usage": str(error)})
-        except Exception:
+        except Exception:  # noqa: BLE001 - told to the supervisor, who ends the run
             channel.send({"error": traceback.format_exc(limit=-8)})
         else:
             channel.send({"answer": plain(answer)})

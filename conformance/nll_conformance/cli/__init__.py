@@ -12,7 +12,7 @@ import click
 from .. import __version__
 from ..errors import SuiteError, UsageError, unknown
 
-COMMANDS = ("check", "list", "explain", "replay")
+COMMANDS = ("check", "list", "explain", "replay", "selftest")
 EXIT_USAGE, EXIT_SUITE, EXIT_INTERRUPTED = 2, 3, 130
 
 
@@ -56,7 +56,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - said to be ours, exit 3
         _confess(error)
         code = EXIT_SUITE
     sys.exit(code if isinstance(code, int) else 0)

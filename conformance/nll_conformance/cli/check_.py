@@ -14,7 +14,7 @@ from ..report import Report
 from ..session import Options, Session
 
 
-class Words(click.ParamType):
+class Words(click.ParamType[tuple[str, ...]]):
     """A comma-separated list."""
 
     name = "list"
@@ -35,7 +35,9 @@ def _declarations(pairs: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _one_of(choices: tuple[str, ...], what: str) -> Any:
+def one_of(choices: tuple[str, ...], what: str) -> Any:
+    """A callback that refuses anything but these, with the nearest one."""
+
     def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
         if value not in choices:
             raise unknown(what, value, choices)
@@ -62,7 +64,7 @@ _OPTIONS = (
         "--profile",
         default="standard",
         show_default=True,
-        callback=_one_of(PROFILES, "profile"),
+        callback=one_of(PROFILES, "profile"),
         metavar="|".join(PROFILES),
     ),
     click.option("--rules", multiple=True, metavar="GLOB", help="Only these; repeatable."),
@@ -88,7 +90,7 @@ _OPTIONS = (
 @click.option("--markdown", type=click.Path(), metavar="FILE")
 @click.option("--badge", type=click.Path(), metavar="FILE", help="Shields endpoint, JSON.")
 @click.pass_context
-def command(ctx: click.Context, targets: tuple[str, ...], **given: Any) -> None:
+def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> None:
     """Judge each TARGET by the rules of its family.
 
     TARGET is a registered name, package.module:attr or path/file.py:attr.
@@ -97,7 +99,7 @@ def command(ctx: click.Context, targets: tuple[str, ...], **given: Any) -> None:
         name: given.pop(name) for name in ("write_expected", "junit", "markdown", "badge")
     }
     for path in outputs.values():
-        _writable(path)
+        writable(path)
     options = Options(
         declare=_declarations(given.pop("declare")),
         isolation=not given.pop("no_isolation"),
@@ -124,7 +126,8 @@ def _targets_of(path: Any) -> tuple[str, ...]:
     return tuple(d["target"] for d in read(path).header["implementations"])
 
 
-def _writable(path: str | None) -> None:
+def writable(path: str | None) -> None:
+    """Refuse, before anything runs, a file that cannot be written."""
     if path is None:
         return
     folder = Path(path).parent

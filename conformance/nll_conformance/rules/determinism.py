@@ -10,7 +10,7 @@ from ..contract import rule
 from ..judge import agrees, identical
 from ..model import Case, Judgement
 from ..observe import Caller
-from ._families import CLASSES
+from ._families import CLASSES, ELEMENTWISE
 
 
 @rule(
@@ -18,7 +18,16 @@ from ._families import CLASSES
     cases=vary(odd_rows, any_reduction),
     source="torch.use_deterministic_algorithms; pytorch#17350",
     share=0.5,
-    families=CLASSES,
+    families=CLASSES + ELEMENTWISE,
+    shows="""
+        for again in range(10):
+            {tensors}
+            loss = {call}
+            {backward}
+            results = [loss.detach(), *[leaf.grad for leaf in [{leaves}]]]
+            first = results if again == 0 else first
+            torch.testing.assert_close(results, first, rtol=0, atol=0, equal_nan=True)
+    """,
 )
 def repeat(case: Case, call: Caller) -> Judgement:
     """The same call gives the same bits."""
@@ -33,7 +42,12 @@ def repeat(case: Case, call: Caller) -> Judgement:
     cases=vary(many_rows, any_reduction),
     source="the number of threads is the machine's affair",
     share=0.2,
-    families=CLASSES,
+    families=CLASSES + ELEMENTWISE,
+    shows="""
+        torch.set_num_threads(2)
+        loss = {call}
+        {backward}
+    """,
 )
 def two_threads(case: Case, call: Caller) -> Judgement:
     """With two threads the result is right as well."""

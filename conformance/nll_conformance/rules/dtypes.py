@@ -11,10 +11,18 @@ from ..errors import TargetRaised
 from ..judge import agrees, holds, value_agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ._families import CLASSES
+from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
 RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflow/models#6641)"
+
+OR_RAISES = """
+    try:
+        loss = {call}
+        {backward}
+    except Exception:
+        raise SystemExit(0)  # refused, which is right
+"""
 
 
 def _target_dtype(*dtypes: str):  # type: ignore[no-untyped-def]
@@ -50,6 +58,7 @@ def _right_or_raises(case: Case, call: Caller) -> Judgement:
     cases=vary(_target_dtype("uint8", "int32", "int16", "int8"), any_reduction),
     source=RIGHT_OR_RAISES,
     families=CLASSES,
+    shows=OR_RAISES,
 )
 def narrow_targets(case: Case, call: Caller) -> Judgement:
     """Class indices in narrower integer types give the same result, or are refused."""
@@ -63,6 +72,7 @@ def narrow_targets(case: Case, call: Caller) -> Judgement:
     needs=("weight",),
     share=0.6,
     families=CLASSES,
+    shows=OR_RAISES,
 )
 def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """A weight of another floating dtype than the input's is used exactly, or refused."""
@@ -76,13 +86,20 @@ def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
     needs=("soft_target",),
     share=0.6,
     families=CLASSES,
+    shows=OR_RAISES,
 )
 def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """Class probabilities of another floating dtype are used exactly, or refused."""
     yield from _right_or_raises(case, call)
 
 
-@rule("must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.5)
+@rule(
+    "must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.5,
+    shows="""
+        loss = {call}
+        assert (loss.dtype, loss.device) == ({want}, input.device), (loss.dtype, loss.device)
+    """,
+)
 def output(case: Case, call: Caller) -> Judgement:
     """The loss has the input's dtype (or float32 for 16-bit input, if always) and its device."""
     seen = call(case)
@@ -93,10 +110,22 @@ def output(case: Case, call: Caller) -> Judgement:
     yield from holds(
         seen.value.dtype == want and seen.value.device == own.device,
         f"the loss is {seen.value.dtype} on {seen.value.device}, expected {want} on {own.device}",
+        want=str(want),
     )
 
 
-@rule("must", cases=vary(any_reduction), source="torch.amp: losses run in float32", share=0.6)
+@rule(
+    "must",
+    cases=vary(any_reduction),
+    source="torch.amp: losses run in float32",
+    share=0.6,
+    families=DIRECT,
+    shows="""
+        with torch.autocast(input.device.type, dtype=torch.bfloat16):
+            loss = {call}
+        {backward}
+    """,
+)
 def autocast(case: Case, call: Caller) -> Judgement:
     """Under autocast the loss works, and its logits are not rounded on the way."""
     tensors = call.tensors(case)

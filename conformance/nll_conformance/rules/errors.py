@@ -11,6 +11,13 @@ from ..observe import Caller
 from ._families import CLASSES
 
 SOURCE = "torch.nn.functional.cross_entropy on CPU"
+RAISES = """
+    try:
+        loss = {call}
+    except Exception:
+        raise SystemExit(0)  # refused, which is right
+    raise AssertionError("accepted: an exception was expected")
+"""
 
 
 def _raises(case: Case, call: Caller, what: str) -> Judgement:
@@ -51,6 +58,7 @@ def _weight_size(draft: Draft, draw: Draw) -> None:
     source=SOURCE,
     families=CLASSES,
     share=0.5,
+    shows=RAISES,
 )
 def target_out_of_range(case: Case, call: Caller) -> Judgement:
     """A target outside [0, C) that is not ignore_index raises."""
@@ -63,6 +71,7 @@ def target_out_of_range(case: Case, call: Caller) -> Judgement:
     source=SOURCE + "; pytorch#722",
     families=CLASSES,
     share=0.5,
+    shows=RAISES,
 )
 def target_shape(case: Case, call: Caller) -> Judgement:
     """A target of another shape than the input's rows raises."""
@@ -75,6 +84,7 @@ def target_shape(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     families=CLASSES,
     share=0.3,
+    shows=RAISES,
 )
 def float_indices(case: Case, call: Caller) -> Judgement:
     """Class indices as floating-point numbers raise."""
@@ -88,6 +98,7 @@ def float_indices(case: Case, call: Caller) -> Judgement:
     needs=("weight",),
     families=CLASSES,
     share=0.3,
+    shows=RAISES,
 )
 def weight_size(case: Case, call: Caller) -> Judgement:
     """A weight that has not C entries raises."""
@@ -100,6 +111,7 @@ def weight_size(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("reduction_none",),
     share=0.3,
+    shows=RAISES,
 )
 def reduction_name(case: Case, call: Caller) -> Judgement:
     """An unknown reduction raises and is not taken for another one."""
@@ -113,6 +125,7 @@ def reduction_name(case: Case, call: Caller) -> Judgement:
     needs=("label_smoothing",),
     families=CLASSES,
     share=0.3,
+    shows=RAISES,
 )
 def smoothing_range(case: Case, call: Caller) -> Judgement:
     """A label smoothing outside [0, 1] raises."""

@@ -32,7 +32,7 @@ from ..judge import agrees, gradients_agree, identical
 from ..model import Case, Finding, Judgement, Measured
 from ..observe import Caller
 from ..second import curvature_agrees
-from ._families import CLASSES, LOGITS
+from ._families import CLASSES, CURVED, LOGITS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
 GRADIENT = ("gradient",)
@@ -139,9 +139,18 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
     yield from gradients_agree(call(case))
 
 
-@rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)
+@rule(
+    "must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT,
+    shows="""
+        loss = {call}
+        loss.backward(torch.full_like(loss, 3.0), retain_graph=True)
+        for leaf in [{leaves}]:
+            leaf.grad = None
+        loss.backward(upstream)
+    """,
+)
 def backward_twice(case: Case, call: Caller) -> Judgement:
-    """backward works twice with retain_graph, each time with the right gradient."""
+    """Backward works twice with retain_graph, each time with the right gradient."""
     tensors = call.tensors(case)
     value = call.forward(case, tensors)
     ones = torch.full_like(value, 3.0)
@@ -155,7 +164,18 @@ def backward_twice(case: Case, call: Caller) -> Judgement:
     yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
 
 
-@rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)
+@rule(
+    "must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT,
+    shows="""
+        loss = {call}
+        loss.backward(upstream)
+        once = [leaf.grad.clone() for leaf in [{leaves}]]
+        loss = {call}
+        loss.backward(upstream)
+        for leaf, grad in zip([{leaves}], once):
+            torch.testing.assert_close(leaf.grad, grad + grad, rtol=0, atol=0, equal_nan=True)
+    """,
+)
 def accumulates(case: Case, call: Caller) -> Judgement:
     """A gradient is added to the one that is there, also to that of a first call."""
     tensors = call.tensors(case)
@@ -172,7 +192,16 @@ def accumulates(case: Case, call: Caller) -> Judgement:
             yield from identical(f"the accumulated gradient of {name}", tensor.grad, doubled)
 
 
-@rule("must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, needs=GRADIENT)
+@rule(
+    "must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, needs=GRADIENT,
+    shows="""
+        leaves = [{leaves}]
+        [{leaves}] = [leaf * 2.0 / 2.0 for leaf in leaves]
+        loss = {call}
+        (loss * upstream).sum().backward()
+        [{leaves}] = leaves
+    """,
+)
 def through_a_graph(case: Case, call: Caller) -> Judgement:
     """Inputs that are results of other operations get their gradient through the graph."""
     leaves = call.tensors(case)
@@ -189,7 +218,16 @@ def through_a_graph(case: Case, call: Caller) -> Judgement:
     yield from gradients_agree(call.observation(case, value, call.grads(leaves), leaves))
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT,
+    shows="""
+        loss = {call}
+        grads = torch.autograd.grad(loss, [{leaves}], upstream)
+        assert all(leaf.grad is None for leaf in [{leaves}]), "autograd.grad also wrote .grad"
+        for leaf, grad in zip([{leaves}], grads):
+            leaf.grad = grad
+    """,
+)
 def autograd_grad(case: Case, call: Caller) -> Judgement:
     """torch.autograd.grad gives the same gradient as backward and leaves .grad alone."""
     tensors = call.tensors(case)
@@ -207,7 +245,19 @@ def autograd_grad(case: Case, call: Caller) -> Judgement:
             yield Finding(f"torch.autograd.grad also wrote {name}.grad", kind="contract")
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT, share=0.5)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT, share=0.5,
+    shows="""
+        loss = {call}
+        loss.backward(upstream)
+        for leaf in [{leaves}]:
+            assert leaf.grad is not None, "no gradient arrived"
+            assert leaf.grad.shape == leaf.shape, leaf.grad.shape
+            assert leaf.grad.dtype == leaf.dtype, leaf.grad.dtype
+            assert leaf.grad.device == leaf.device, leaf.grad.device
+            assert not leaf.grad.requires_grad, "the gradient requires grad itself"
+    """,
+)
 def gradient_meta(case: Case, call: Caller) -> Judgement:
     """The gradient has its input's shape, dtype and device, and is no part of a graph."""
     seen = call(case)
@@ -231,6 +281,15 @@ def gradient_meta(case: Case, call: Caller) -> Judgement:
     source="torch.autograd: saved tensors are version checked",
     needs=("gradient", "weight"),
     share=0.5,
+    families=CLASSES,
+    shows="""
+        loss = {call}
+        weight.mul_(-3.0).add_(1.0)
+        try:
+            loss.backward(upstream)
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+    """,
 )
 def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A weight changed in place between forward and backward gives the old gradient or an error."""
@@ -253,6 +312,14 @@ def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
     needs=GRADIENT,
     share=0.5,
     families=CLASSES,
+    shows="""
+        loss = {call}
+        target.copy_(target.flip(0).clone())
+        try:
+            loss.backward(upstream)
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+    """,
 )
 def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A target changed in place between forward and backward gives the old gradient or an error."""
@@ -274,6 +341,13 @@ def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
     needs=("gradient", "double_backward"),
     share=0.5,
     dtypes=("float64", "float32"),
+    families=CURVED,
+    shows="""
+        loss = {call}
+        (grad,) = torch.autograd.grad(loss, input, upstream, create_graph=True)
+        direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
+        (second_derivative,) = torch.autograd.grad(grad, input, direction.to(input))
+    """,
 )
 def second_order(case: Case, call: Caller) -> Judgement:
     """A second derivative is that of the gradient, or refused; never silently zero.

@@ -31,8 +31,9 @@ def _left_out(case: Case) -> torch.Tensor:
     tensors = case.build()
     kept = family_part(case.family, "oracle").kept_rows(case, tensors)
     entries: torch.Tensor = tensors["input"]
-    axis = 1 if entries.dim() > 1 else 0
-    return (~kept).unsqueeze(axis).expand(entries.shape)
+    recipe = case.tensor("input")
+    assert recipe is not None
+    return (~kept).unsqueeze(recipe.class_axis).expand(entries.shape)
 
 
 @rule(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ..cases import any_reduction, explicit_defaults, forward_only, option, scalar_upstream, vary
+from ..cases import (
+    any_reduction,
+    explicit_defaults,
+    forward_only,
+    option,
+    scalar_upstream,
+    vary,
+)
 from ..classification import many_rows, odd_rows, several_rows
 from ..contract import rule
 from ..judge import agrees, value_agrees

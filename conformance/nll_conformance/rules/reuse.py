@@ -55,7 +55,19 @@ def other_dtype(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.6)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, share=0.6,
+    shows="""
+        loss = {call}
+        same = [{names}]
+        {other_tensors}
+        with torch.no_grad():
+            for tensor, new in zip(same, [{names}]):
+                tensor.copy_(new)
+        [{names}] = same
+        loss = {other_call}
+    """,
+)
 def changed_in_place(case: Case, call: Caller) -> Judgement:
     """The same tensors with other contents give the new result: nothing is cached by address."""
     tensors = call.tensors(case)
@@ -75,6 +87,16 @@ def changed_in_place(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("gradient",),
     share=0.6,
+    shows="""
+        loss = {call}
+        made = [(loss, upstream, [{leaves}])]
+        {other_tensors}
+        loss = {other_call}
+        made.append((loss, upstream, [{leaves}]))
+        for loss, upstream, _ in made:
+            loss.backward(upstream)
+        loss, _, [{leaves}] = made[{judged}]
+    """,
 )
 def interleaved(case: Case, call: Caller) -> Judgement:
     """Two forwards before their backwards keep apart: no buffer is shared between calls."""
@@ -88,7 +110,20 @@ def interleaved(case: Case, call: Caller) -> Judgement:
             yield from agrees(call.observation(each, value, call.grads(own), own))
 
 
-@rule("must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, share=0.4)
+@rule(
+    "must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, share=0.4,
+    shows="""
+        loss = {call}
+        {backward}
+        kept = [loss.detach(), *[leaf.grad for leaf in [{leaves}]]]
+        before = [result.clone() for result in kept]
+        {other_tensors}
+        loss = {other_call}
+        {backward}
+        for result, old in zip(kept, before):
+            torch.testing.assert_close(result, old, rtol=0, atol=0, equal_nan=True)
+    """,
+)
 def results_are_kept(case: Case, call: Caller) -> Judgement:
     """A result stays what it was when the loss is called again."""
     first = call(case)

@@ -8,7 +8,7 @@ from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ._families import CLASSES
+from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: shapes"
 
@@ -55,7 +55,7 @@ def square_input(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(one_class, any_reduction), source=SOURCE, share=0.4, families=CLASSES)
+@rule("must", cases=vary(one_class, any_reduction), source=SOURCE, share=0.4, families=LOGITS)
 def one_class_only(case: Case, call: Caller) -> Judgement:
     """With a single class loss and gradient are zero."""
     yield Measured()  # zero is what is asked for: any other number would be outside

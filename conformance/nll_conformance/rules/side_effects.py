@@ -19,6 +19,20 @@ from ..observe import Caller
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments"
+INPUTS_KEPT = """
+    before = [tensor.detach().clone() for tensor in [{names}]]
+    loss = {call}
+    {backward}
+    for tensor, old in zip([{names}], before):
+        torch.testing.assert_close(tensor.detach(), old, rtol=0, atol=0, equal_nan=True)
+"""
+UPSTREAM_KEPT = """
+    loss = {call}
+    upstream = upstream.to(loss.dtype)
+    before = upstream.clone()
+    loss.backward(upstream)
+    torch.testing.assert_close(upstream, before, rtol=0, atol=0, equal_nan=True)
+"""
 
 
 def _run(case: Case, call: Caller) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
@@ -41,7 +55,10 @@ def _unchanged(case: Case, call: Caller) -> Judgement:
             yield from identical(f"{name} after the call", tensor, before[name])
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE,
+    shows=INPUTS_KEPT,
+)
 def inputs(case: Case, call: Caller) -> Judgement:
     """The caller's tensors are the same after forward and backward."""
     yield from _unchanged(case, call)
@@ -53,6 +70,7 @@ def inputs(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("ignore_index",),
     families=CLASSES,
+    shows=INPUTS_KEPT,
 )
 def ignored_targets(case: Case, call: Caller) -> Judgement:
     """Ignored targets are not overwritten in the caller's tensor."""
@@ -66,6 +84,7 @@ def ignored_targets(case: Case, call: Caller) -> Judgement:
     needs=("weight",),
     families=CLASSES,
     share=0.5,
+    shows=INPUTS_KEPT,
 )
 def weights(case: Case, call: Caller) -> Judgement:
     """The caller's weight is the same after forward and backward."""
@@ -78,9 +97,10 @@ def weights(case: Case, call: Caller) -> Judgement:
     source="autograd may share the upstream gradient with others (apex xentropy)",
     needs=("gradient", "reduction_none", "ignore_minus_100"),
     families=CLASSES,
+    shows=UPSTREAM_KEPT,
 )
 def upstream_of_ignored(case: Case, call: Caller) -> Judgement:
-    """backward does not write to the upstream gradient, nor where rows are ignored."""
+    """Backward does not write to the upstream gradient, nor where rows are ignored."""
     yield from _upstream_unchanged(case, call)
 
 
@@ -90,9 +110,10 @@ def upstream_of_ignored(case: Case, call: Caller) -> Judgement:
     source="autograd may share the upstream gradient with others",
     needs=("gradient",),
     share=0.6,
+    shows=UPSTREAM_KEPT,
 )
 def upstream(case: Case, call: Caller) -> Judgement:
-    """backward does not write to the upstream gradient."""
+    """Backward does not write to the upstream gradient."""
     yield from _upstream_unchanged(case, call)
 
 
@@ -103,7 +124,10 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
         yield from identical("the upstream gradient after backward", upstream, want)
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.3)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, share=0.3,
+    shows=state.SHOWN,
+)
 def process_state(case: Case, call: Caller) -> Judgement:
     """Process-wide state is as before: RNG, grad mode, default dtype, threads, flags, environment."""
     before = state.take()
@@ -115,7 +139,18 @@ def process_state(case: Case, call: Caller) -> Judgement:
     yield from holds(not changed, f"the call changed: {', '.join(changed)}", kind="state")
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.2)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, share=0.2,
+    shows="""
+        import gc, weakref
+        loss = {call}
+        {backward}
+        watched = [weakref.ref(tensor) for tensor in [{names}]]
+        del loss, {names}
+        gc.collect()
+        assert all(ref() is None for ref in watched), "still referenced after the call"
+    """,
+)
 def references(case: Case, call: Caller) -> Judgement:
     """No reference to the caller's tensors outlives the call and its graph."""
     with _only_new_garbage():
@@ -127,7 +162,25 @@ def references(case: Case, call: Caller) -> Judgement:
     yield from holds(not kept, f"still referenced after the call: {', '.join(kept)}", kind="kept")
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.2)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, share=0.2,
+    shows="""
+        import gc
+        def once():
+            {tensors}
+            loss = {call}
+            {backward}
+        def living():
+            gc.collect()
+            return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        once()
+        before = living()
+        for _ in range(4):
+            once()
+        left = living() - before
+        assert left < 4, ("tensors left behind by 4 calls", left)
+    """,
+)
 def growth(case: Case, call: Caller) -> Judgement:
     """Repeated calls leave no tensors behind."""
     with _only_new_garbage():
@@ -163,6 +216,19 @@ def _only_new_garbage() -> Iterator[None]:
     source="a loss that overwrites its input must not feed others wrong numbers",
     needs=("gradient",),
     share=0.5,
+    shows="""
+        leaf = input
+        input = leaf * 1.0
+        other = (input * input).sum()
+        try:
+            loss = {bare_call}
+            torch.autograd.backward([other, loss], [torch.zeros_like(other), upstream])
+        except Exception:
+            if not {mutates}:
+                raise
+            raise SystemExit(0)  # refused, which is right
+        input = leaf
+    """,
 )
 def second_consumer(case: Case, call: Caller) -> Judgement:
     """Another consumer of the same logits gets its right gradient too, or an error.

@@ -21,7 +21,7 @@ from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ._families import CLASSES
+from ._families import CLASSES, GIVEN_LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: target containing class probabilities"
 SOFT = ("soft_target",)
@@ -194,7 +194,7 @@ def strided(case: Case, call: Caller) -> Judgement:
     cases=vary(masked_classes, hard_soft),
     source="0 log 0 = 0; PyTorch gives NaN",
     needs=SOFT,
-    families=CLASSES,
+    families=GIVEN_LOGITS,
     share=0.4,
 )
 def nothing_of_nothing(case: Case, call: Caller) -> Judgement:

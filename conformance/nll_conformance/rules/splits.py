@@ -14,7 +14,7 @@ from ..judge import agrees, compare, truth_of
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..truth import Exact
-from ._families import CLASSES
+from ._families import ELEMENTWISE
 
 SOURCE = "linearity: a sum of row losses does not depend on how rows are grouped"
 
@@ -31,8 +31,22 @@ def _part(tensors: Mapping[str, torch.Tensor], rows: slice) -> dict[str, torch.T
     cases=vary(odd_rows, option("reduction", "sum")),
     source=SOURCE,
     needs=("reduction_sum", "gradient"),
-    families=("cross_entropy", "nll", "prob_nll"),
+    families=("cross_entropy", "nll", "prob_nll", *ELEMENTWISE),
     share=0.6,
+    shows="""
+        loss = {call}
+        loss.backward(upstream)
+        whole, cut = [{names}], 1 + input.shape[0] // 3
+        sum_of_two_parts, parts = 0, []
+        for rows in (slice(0, cut), slice(cut, None)):
+            [{names}] = [t.detach()[rows].clone().requires_grad_(t.requires_grad) for t in whole]
+            part = {call}
+            part.backward(upstream)
+            sum_of_two_parts = sum_of_two_parts + part.detach().double()
+            parts.append(input.grad)
+        gradient_in_two_parts = torch.cat(parts)
+        [{names}] = whole
+    """,
 )
 def batch(case: Case, call: Caller) -> Judgement:
     """The sums of two parts of a batch add up to the sum of the whole, and so do gradients."""
@@ -61,8 +75,12 @@ def batch(case: Case, call: Caller) -> Judgement:
     cases=vary(odd_rows, option("reduction", "none")),
     source=SOURCE,
     needs=("reduction_none",),
-    families=("cross_entropy", "nll", "prob_nll"),
+    families=("cross_entropy", "nll", "prob_nll", *ELEMENTWISE),
     share=0.6,
+    shows="""
+        [{names}] = [tensor.detach().flip(0) for tensor in [{names}]]
+        loss = {call}.flip(0)
+    """,
 )
 def order(case: Case, call: Caller) -> Judgement:
     """Rows in another order have the same losses: no row depends on its neighbours."""

@@ -17,7 +17,7 @@ from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ._families import LOGITS
+from ._families import GIVEN_LOGITS, LOGITS
 
 SOURCE = "log-sum-exp with the maximum taken out (Blanchard, Higham & Higham 2021)"
 
@@ -67,7 +67,7 @@ def many_equal_classes(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(masked_classes, unreduced),
     source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
-    families=LOGITS,
+    families=GIVEN_LOGITS,
 )
 def classes_at_minus_infinity(case: Case, call: Caller) -> Judgement:
     """Other classes at -inf, single or whole blocks of them, have probability and gradient 0."""
@@ -78,7 +78,7 @@ def classes_at_minus_infinity(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(masked_classes, option("label_smoothing", 0.0), unreduced, forward_only),
     source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
-    families=LOGITS,
+    families=GIVEN_LOGITS,
     needs=("label_smoothing",),
     share=0.5,
 )
@@ -91,7 +91,7 @@ def no_smoothing_of_minus_infinity(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(excluded_target, unreduced, forward_only),
     source="-log 0 = inf",
-    families=LOGITS,
+    families=GIVEN_LOGITS,
     share=0.5,
 )
 def impossible_target(case: Case, call: Caller) -> Judgement:

@@ -13,14 +13,20 @@ from ..errors import TargetRaised
 from ..judge import agrees, compare, holds, truth_of, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..recipes import TensorRecipe, build
 from ..truth import Exact
-from ._families import CLASSES
+from ._families import CLASSES, ELEMENTWISE
 
 SOURCE = "torch.autograd: locally disabling gradient computation"
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.6)
+@rule(
+    "must", cases=vary(any_reduction), source=SOURCE, share=0.6,
+    shows="""
+        with torch.no_grad():
+            loss = {call}
+        assert not loss.requires_grad, "the loss requires grad under torch.no_grad"
+    """,
+)
 def no_grad(case: Case, call: Caller) -> Judgement:
     """Under torch.no_grad the loss is the same and carries no graph."""
     with torch.no_grad():
@@ -29,7 +35,14 @@ def no_grad(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call.observation(replace(case, upstream=None), value, {}))
 
 
-@rule("must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6)
+@rule(
+    "must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6,
+    shows="""
+        with torch.inference_mode():
+            {tensors}
+            loss = {call}
+    """,
+)
 def inference_mode(case: Case, call: Caller) -> Judgement:
     """Under torch.inference_mode the loss is the same."""
     with torch.inference_mode():
@@ -37,7 +50,13 @@ def inference_mode(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call.observation(case, value, {}))
 
 
-@rule("must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6)
+@rule(
+    "must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6,
+    shows="""
+        loss = {call}
+        assert not loss.requires_grad, "the loss requires grad, no input does"
+    """,
+)
 def nothing_requires_grad(case: Case, call: Caller) -> Judgement:
     """Without any input that requires grad the loss is the same and requires none."""
     seen = call(case)
@@ -53,6 +72,12 @@ def nothing_requires_grad(case: Case, call: Caller) -> Judgement:
     from_profile="standard",
     share=0.05,
     dtypes=("float32",),
+    shows="""
+        def function({names}):
+            return {call}
+        loss = torch.compile(function)({names})
+        {backward}
+    """,
 )
 def compiled(case: Case, call: Caller) -> Judgement:
     """torch.compile gives the same loss and gradient, or refuses."""
@@ -83,8 +108,13 @@ def compiled(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows, option("reduction", "none"), forward_only),
     source="torch.func.vmap",
     needs=("vmap", "unbatched", "reduction_none"),
-    families=("cross_entropy", "nll", "prob_nll"),
+    families=("cross_entropy", "nll", "prob_nll", *ELEMENTWISE),
     share=0.4,
+    shows="""
+        def row({names}):
+            return {call}
+        loss = torch.func.vmap(row)({names})
+    """,
 )
 def vmap(case: Case, call: Caller) -> Judgement:
     """torch.func.vmap over unbatched rows gives the losses of the batch, or is refused."""
@@ -107,15 +137,22 @@ def vmap(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows),
     source="torch.func.jvp",
     needs=("jvp", "gradient"),
-    families=CLASSES,
+    families=CLASSES + ELEMENTWISE,
     share=0.4,
+    shows="""
+        def function(input):
+            return {call}
+        direction = ((torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4).to(input)
+        _, forward_mode_derivative = torch.func.jvp(function, (input.detach(),), (direction,))
+    """,
 )
 def jvp(case: Case, call: Caller) -> Judgement:
     """The forward-mode derivative is the gradient's product with the direction, or refused."""
     tensors = call.tensors(case)
     leaf = tensors["input"].detach()
-    direction = build(TensorRecipe("scatter", tuple(leaf.shape), case.dtype, scale=-2, seed=5))
-    direction = direction.to(leaf.device)
+    # Written out in the reproducer, too.
+    steps = torch.arange(leaf.numel()) * 5 % 7 - 3
+    direction = (steps.view(leaf.shape) / 4).to(leaf)
 
     def loss(logits: torch.Tensor) -> torch.Tensor:
         value = call.invoke(case, {**tensors, "input": logits})

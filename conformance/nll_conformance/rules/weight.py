@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ..cases import any_reduction, laid_out, mixed_upstream, vary
-from ..classification import negative_weight, several_rows, spatial, square, weighted, zero_weight
+from ..classification import (
+    negative_weight,
+    several_rows,
+    spatial,
+    square,
+    weighted,
+    zero_weight,
+)
 from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement

@@ -156,7 +156,7 @@ class _ByHand(torch.autograd.Function):
         return reduced(rows, kept(rows, row_losses(rows, ctx.log_probabilities)))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         of_logits = of_share = None
         if ctx.needs_input_grad[1]:
@@ -178,12 +178,12 @@ class Replaced(torch.autograd.Function):
     """Other numbers in the place of a tensor; the gradient passes to the tensor."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, values: Tensor) -> Tensor:
+    def forward(_ctx: Any, _tensor: Tensor, values: Tensor) -> Tensor:
         """The values."""
         return values.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         """All of it belongs to the tensor."""
         return grads[0], None
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from ... import bounds
-from ...bounds import Arithmetic, Denominator, Format
+from ...bounds import Arithmetic, Denominator, Format, Terms
 from ...errors import SuiteError
 from ...model import Case, Precision
 from ...recipes import TensorRecipe, build, class_axis
@@ -90,18 +90,28 @@ def enclose(
     rows = statistics(call.logits, call.counted)
     soft = soften(rows, blend(call), how)
     terms = settle(row_terms(soft), call.counted, rows.defined)
-    reduction = case.reduction
-    below = denominator(call) if reduction == "mean" else None
-    if reduction == "none":
+    below = denominator(call) if case.reduction == "mean" else None
+    if case.reduction == "none":
         flat = bounds.each(terms, output)
         value = _reshape(flat, lambda t: t.reshape(call.batch))
-    elif below is None:
-        value = bounds.total(terms, how, output)
-    elif below.kept == 0 and _empty_is_zero(below, divergences):
-        value = bounds.scalar(0.0)
     else:
-        value = bounds.mean(terms, below, how, output)
+        value = reduced(terms, below, how, output, divergences)
     return Truth(value, _gradients(case, arguments, call, soft, below, formats))
+
+
+def reduced(
+    terms: Terms,
+    below: Denominator | None,
+    how: Arithmetic,
+    output: Format,
+    divergences: Mapping[str, str],
+) -> Exact:
+    """The sum of the row losses or, with a denominator, their mean; shape ``()``."""
+    if below is None:
+        return bounds.total(terms, how, output)
+    if below.kept == 0 and _empty_is_zero(below, divergences):
+        return bounds.scalar(0.0)
+    return bounds.mean(terms, below, how, output)
 
 
 def kept_rows(case: Case, arguments: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -178,13 +188,8 @@ def _gradients(
     """The gradient of each differentiable tensor, in the tensor's shape."""
     if case.upstream is None:
         return {}
-    upstream = build(case.upstream).detach().double()
-    # one number for all rows, or one for each
-    upstream = upstream.reshape(-1) if upstream.dim() else upstream.reshape(())
-    scale = upstream if below is None else upstream / (below.value or torch.nan)
+    scale, upstream = scales(build(case.upstream), call, below)
     grads: dict[str, Exact] = {}
-    scale = scale.expand(call.counted.shape).where(call.counted, 0.0)
-    upstream = upstream.expand(call.counted.shape)
     if _wants(case.tensor("input")):
         form = formats[arguments["input"].dtype]
         exact = logit_gradient(soft, scale, call.counted, below, upstream, form)
@@ -194,6 +199,18 @@ def _gradients(
         exact = share_gradient(soft, scale, call.counted, call.smoothing, upstream, form)
         grads["target"] = _reshape(exact, lambda t: _narrow(t, call))
     return grads
+
+
+def scales(
+    upstream: torch.Tensor, call: Call, below: Denominator | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What multiplies each row's gradient, and its numerator; both ``(R,)``."""
+    upstream = upstream.detach().double()
+    # one number for all rows, or one for each
+    upstream = upstream.reshape(-1) if upstream.dim() else upstream.reshape(())
+    scale = upstream if below is None else upstream / (below.value or torch.nan)
+    scale = scale.expand(call.counted.shape).where(call.counted, 0.0)
+    return scale, upstream.expand(call.counted.shape)
 
 
 def _empty_is_zero(below: Denominator, divergences: Mapping[str, str]) -> bool:

@@ -1,0 +1,85 @@
+"""``nll-conformance selftest``: what the suite catches, and what it spares."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..model import PROFILES
+from ..selftest import SelfTest, Trial, Verdict
+from .check_ import one_of, writable
+
+
+@click.command("selftest")
+@click.option(
+    "--profile",
+    default="standard",
+    show_default=True,
+    callback=one_of(PROFILES, "profile"),
+    metavar="|".join(PROFILES),
+)
+@click.option("--matrix", is_flag=True, help="Run every rule: the kill matrix.")
+@click.option("--only", multiple=True, metavar="GLOB", help="Only these names; repeatable.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time.")
+@click.option("--json", "path", type=click.Path(), metavar="FILE", help="The trial as JSON.")
+@click.pass_context
+def command(ctx: click.Context, /, path: str | None, only: tuple[str, ...], **given: Any) -> None:
+    """Try every mutant and variant; exit 0 only if all come out as they should."""
+    writable(path)
+    jobs = given.pop("jobs") or min(2, os.cpu_count() or 1)
+    test = SelfTest(
+        jobs=jobs,
+        only=lambda name: not only or any(fnmatch.fnmatch(name, glob) for glob in only),
+        told=_Counter().tell if sys.stderr.isatty() else lambda verdict: None,
+        **given,
+    )
+    interrupted = False
+    try:
+        trial = test.run()
+    except KeyboardInterrupt:
+        trial, interrupted = test.trial, True
+    if path is not None:
+        Path(path).write_text(json.dumps(trial.to_json(), indent=1) + "\n", encoding="utf-8")
+    _show(trial, test.total)
+    ctx.exit(130 if interrupted else 0 if trial.passed else 1)
+
+
+class _Counter:
+    """A line on standard error that says how far it is."""
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    def tell(self, verdict: Verdict) -> None:
+        """One more is known."""
+        self._done += 1
+        click.echo(f"\r{self._done:4d} {verdict.name[:60]:<60}", err=True, nl=False)
+
+
+def _show(trial: Trial, total: int) -> None:
+    click.echo(f"{'mutant':<44} {'first catching rule':<44} {'dtype':<9} cases seconds")
+    for v in trial.mutants:
+        rule = v.rule if v.status == "caught" else f"{v.status.upper()} {v.rule}"
+        click.echo(f"{v.name:<44} {rule:<44} {v.dtype:<9} {v.cases:>5} {v.seconds:>7.2f}")
+    flagged = [v for v in trial.variants if not v.good]
+    for v in flagged:
+        click.echo(f"FALSE ALARM {v.name}: {v.rule} {v.dtype}: {v.message}")
+    if trial.matrix:
+        click.echo("\nmutants that only one rule catches")
+        for rule, names in sorted(trial.alone().items()):
+            click.echo(f"{rule:<44} {', '.join(names)}")
+    caught = sum(v.status == "caught" for v in trial.mutants)
+    tried = len(trial.mutants) + len(trial.variants)
+    cut = "" if tried == total else f" (cut short: {tried} of {total} tried)"
+    click.echo(
+        f"\n{caught} of {len(trial.mutants)} mutants caught by a rule that they name, "
+        f"{len(trial.variants) - len(flagged)} of {len(trial.variants)} variants spared, "
+        f"profile {trial.profile}, seed {trial.seed}, {trial.seconds:.0f} s{cut}"
+    )

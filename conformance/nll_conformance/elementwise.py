@@ -1,0 +1,114 @@
+"""Variations for families whose loss judges each element by itself: shapes and layouts.
+
+``draft.rows`` is the shape of the unreduced loss, ``draft.classes`` means nothing.  A family
+adds what its other tensors may look like in ``families/<name>/cases.py``.
+"""
+
+from __future__ import annotations
+
+from .cases import Draft, Draw, Variation
+from .recipes import TensorRecipe
+
+Shape = tuple[int, ...]
+
+
+def fit(draft: Draft) -> None:
+    """Every tensor has the shape of the loss."""
+    for name in draft.tensors:
+        draft.change(name, shape=draft.rows)
+
+
+def sized(*shapes: Shape) -> Variation:
+    """One of these shapes."""
+
+    def resize(draft: Draft, draw: Draw) -> None:
+        draft.resize(draw.among(shapes))
+
+    return resize
+
+
+#: Sizes that differ in every dimension, so that a mean over the wrong one shows.
+several_dimensions = sized((2, 3), (4, 3, 2), (5, 1), (1, 4), (3, 3), (2, 1, 3, 2), (1, 1))
+
+
+def any_rank(draft: Draft, draw: Draw) -> None:
+    """One to five dimensions, sizes of one included."""
+    draft.resize(tuple(draw.among((2, 1, 3)) for _ in range(draw.integer(1, 5))))
+
+
+def scalar_shape(draft: Draft, draw: Draw) -> None:
+    """No dimension at all."""
+    draft.resize(())
+
+
+def empty(draft: Draft, draw: Draw) -> None:
+    """No element, whichever dimension is empty."""
+    draft.resize(draw.among(((0,), (0, 3), (2, 0), (2, 0, 3))))
+
+
+def odd_count(draft: Draft, draw: Draw) -> None:
+    """Element counts around the block sizes of kernels."""
+    count = draw.among((5, 7, 9, 17, 33, 65, 129, 257, 8, 16, 513, 1023, 1025))
+    draft.resize((min(count, draft.context.max_elements),))
+
+
+def odd_rows(draft: Draft, draw: Draw) -> None:
+    """Rows and columns whose product is no multiple of a block."""
+    draft.resize(draw.among(((3, 5), (7, 3), (5, 17), (3, 33), (9, 7), (2, 129))))
+
+
+def many(draft: Draft, draw: Draw) -> None:
+    """Thousands of elements, in one dimension or two."""
+    shape = draw.among(((1030,), (300, 7), (6001,), (70001,), (1000, 70)))
+    if len(shape) > 1:
+        shape = (max(1, min(shape[0], draft.context.max_elements // shape[1])), shape[1])
+    else:
+        shape = (min(shape[0], draft.context.max_elements),)
+    draft.resize(shape)
+
+
+def only_grad(*names: str) -> Variation:
+    """Just one of these tensors requires a gradient."""
+
+    def require(draft: Draft, draw: Draw) -> None:
+        chosen = draw.among([name for name in names if name in draft.tensors])
+        for name in draft.tensors:
+            draft.change(name, grad=name == chosen)
+
+    return require
+
+
+def with_target_grad(draft: Draft, draw: Draw) -> None:
+    """The target requires a gradient, too (distillation, a learned target)."""
+    draft.change("target", grad=True)
+
+
+def others(draft: Draft) -> list[str]:
+    """The names of the tensors beside the input."""
+    return [name for name in draft.tensors if name != "input"]
+
+
+def laid_out_other(*layouts: str) -> Variation:
+    """Any tensor but the input in another memory layout."""
+
+    def lay_out(draft: Draft, draw: Draw) -> None:
+        draft.change(draw.among(others(draft)), layout=draw.among(layouts))
+
+    return lay_out
+
+
+def wider_other(draft: Draft, draw: Draw) -> None:
+    """A tensor beside the input has a wider floating dtype."""
+    wider = ("float64",) if draft.context.dtype == "float32" else ("float32", "float64")
+    draft.change(draw.among(others(draft)), dtype=draw.among(wider))
+
+
+def integer_target(draft: Draft, draw: Draw) -> None:
+    """The target holds whole numbers, as integers: counts, labels."""
+    draft.tensors["target"] = TensorRecipe(
+        "levels",
+        draft.rows,
+        draw.among(("int64", "int32", "uint8")),
+        modulus=2 if draft.context.family.name == "bce_with_logits" else 7,
+        seed=draw.integer(0, 40),
+    )

@@ -1,0 +1,204 @@
+"""Sentences that only binary cross entropy has: stability, both weights, the point zero."""
+
+from __future__ import annotations
+
+from ...cases import any_reduction, forward_only, mixed_upstream, one_of, unreduced, vary
+from ...contract import rule
+from ...elementwise import with_target_grad
+from ...errors import TargetRaised
+from ...judge import agrees, gradients_agree, value_agrees
+from ...model import Case, Finding, Judgement, Measured
+from ...observe import Caller
+from . import cases
+
+SOURCE = "torch.nn.BCEWithLogitsLoss"
+WEIGHT = ("weight",)
+POSITIVE = ("pos_weight",)
+
+
+@rule("must", cases=vary(unreduced, forward_only), source=SOURCE)
+def element_loss(case: Case, call: Caller) -> Judgement:
+    """The loss of an element is log(1 + exp(input)) - target input."""
+    yield from value_agrees(call(case))
+
+
+@rule("must", cases=vary(cases.soft, unreduced, mixed_upstream), source=SOURCE)
+def soft_target(case: Case, call: Caller) -> Judgement:
+    """Targets between 0 and 1 mix both logarithms, in the loss and in the gradient."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(unreduced, mixed_upstream), source=SOURCE, needs=("gradient",))
+def gradient(case: Case, call: Caller) -> Judgement:
+    """The gradient is sigmoid(input) - target."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.zero_logits, unreduced),
+    source="pytorch#2195: abs and clamp have no or one-sided derivatives at 0",
+    needs=("gradient",),
+)
+def gradient_at_zero(case: Case, call: Caller) -> Judgement:
+    """At a logit of exactly 0 the gradient is 1/2 - target like everywhere else."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.apart(20.0, 12.0, 40.0, 90.0, 17.0, 110.0, 60.0, right=False), unreduced),
+    source="log sigmoid(x) is computed from x (keras 28f35465: clipped probabilities)",
+)
+def wrong_prediction(case: Case, call: Caller) -> Judgement:
+    """The loss of a wrong prediction grows with the logit, its gradient stays 1: no clamp."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.apart(4.0, 6.0, 3.0, 8.0, 5.0, right=True), unreduced, forward_only),
+    source="log1p(exp(-|x|))",
+)
+def right_prediction(case: Case, call: Caller) -> Judgement:
+    """The small loss of a right prediction keeps its digits."""
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.apart(1000.0, 20000.0, 200.0, right=False), unreduced),
+    source="log1p(exp(-|x|))",
+    share=0.6,
+)
+def huge_logits(case: Case, call: Caller) -> Judgement:
+    """Logits of any magnitude and sign give finite numbers: exp must not overflow."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(cases.tiny_logits, unreduced), source=SOURCE, share=0.5)
+def tiny_logits(case: Case, call: Caller) -> Judgement:
+    """Logits near zero, down to subnormal numbers, give log 2 and the gradient 1/2 - target."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.weighted("weight"), unreduced, mixed_upstream),
+    source=SOURCE,
+    needs=WEIGHT,
+)
+def weight(case: Case, call: Caller) -> Judgement:
+    """weight scales each element's loss and gradient once, broadcast from the last dimension.
+
+    Of a square input it belongs to the columns unless it says otherwise.
+    """
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.weighted("weight"), any_reduction),
+    source="torch.nn.BCEWithLogitsLoss: mean divides by the number of elements",
+    needs=WEIGHT,
+)
+def weighted_mean(case: Case, call: Caller) -> Judgement:
+    """The weighted mean divides by the number of elements, not by the sum of the weights."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        cases.weighted("weight"),
+        one_of(cases.weighing("weight", 0.0), cases.weighing("weight", -1.5)),
+        any_reduction,
+    ),
+    source="a product, without a condition on its sign (pytorch#31491)",
+    needs=WEIGHT,
+    share=0.6,
+)
+def zero_or_negative_weight(case: Case, call: Caller) -> Judgement:
+    """A weight of zero removes an element's loss and gradient, a negative one turns them."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.weighted("pos_weight"), unreduced, mixed_upstream),
+    source=SOURCE,
+    needs=POSITIVE,
+)
+def pos_weight(case: Case, call: Caller) -> Judgement:
+    """pos_weight scales the term of positive targets alone, broadcast from the last dimension."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.weighted("pos_weight"), cases.soft, any_reduction),
+    source=SOURCE,
+    needs=POSITIVE,
+)
+def pos_weight_of_soft_target(case: Case, call: Caller) -> Judgement:
+    """pos_weight scales the positive part of a target between 0 and 1, by whatever it is."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        cases.weighted("pos_weight", ((4, 3), (3,)), ((3, 3), (3,))),
+        cases.apart(20.0, 9.0, 60.0, right=False),
+        unreduced,
+    ),
+    source="log sigmoid(x) is computed from x, under a weight as well",
+    needs=POSITIVE,
+    share=0.6,
+)
+def pos_weight_of_wrong_prediction(case: Case, call: Caller) -> Judgement:
+    """pos_weight and large logits together are as stable as either."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.both_weights, any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("weight", "pos_weight"),
+)
+def both_weights(case: Case, call: Caller) -> Judgement:
+    """weight and pos_weight multiply each other, each in its own place."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.weighted("pos_weight"), cases.soft, with_target_grad, unreduced),
+    source="torch.autograd: the target is an argument of the formula like any other",
+    needs=("pos_weight", "gradient", "target_gradient"),
+    share=0.6,
+)
+def pos_weight_target_gradient(case: Case, call: Caller) -> Judgement:
+    """The target's gradient is pos_weight log(1 + exp(-x)) - log(1 + exp(x))."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "should",
+    cases=vary(cases.wrong_target_shape, forward_only),
+    source="torch.nn.functional.binary_cross_entropy_with_logits",
+    share=0.3,
+)
+def target_shape(case: Case, call: Caller) -> Judgement:
+    """A target of another shape raises: (N, 1) beside (N,) must not become (N, N)."""
+    seen = call.attempt(case)
+    yield Measured()
+    if not isinstance(seen, TargetRaised):
+        got = seen.value.detach().flatten()[:3].tolist()
+        yield Finding(
+            f"a target of another shape was accepted and gave {got}",
+            got=str(got),
+            want="an exception",
+            kind="accepted",
+        )

@@ -1,0 +1,1 @@
+"""Cross entropy of a language model: each position is scored against the next label."""

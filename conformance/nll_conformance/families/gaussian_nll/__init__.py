@@ -1,0 +1,1 @@
+"""Gaussian negative log-likelihood of a mean and a variance."""

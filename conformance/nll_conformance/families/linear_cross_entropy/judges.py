@@ -1,0 +1,163 @@
+"""How the longer sentences of the family are judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ...bounds import FORMATS
+from ...errors import TargetRaised
+from ...judge import agrees, compare, gradients_agree, holds, identical
+from ...model import Case, Finding, Judgement, Measured
+from ...observe import Caller
+from ...recipes import TensorRecipe, build
+from ...truth import Exact, Truth
+from . import oracle
+
+
+def only_asked(case: Case, call: Caller) -> Judgement:
+    """The gradients that were asked for are right, and no other tensor got one."""
+    seen = call(case)
+    yield from agrees(seen)
+    for name, tensor in seen.arguments.items():
+        if not tensor.requires_grad and tensor.grad is not None:
+            yield Finding(f"{name} requires no gradient but got one", kind="contract")
+
+
+def raises(case: Case, call: Caller, what: str) -> Judgement:
+    """The call is refused."""
+    yield from holds(isinstance(call.attempt(case), TargetRaised), f"{what} was accepted")
+
+
+def right_or_raises(case: Case, call: Caller) -> Judgement:
+    """The result is right, or the call is refused."""
+    seen = call.attempt(case)
+    yield Measured()
+    if not isinstance(seen, TargetRaised):
+        yield from agrees(seen)
+
+
+def under_autocast(case: Case, call: Caller) -> Judgement:
+    """As if all float tensors had been cast to bfloat16, at worst; float64 is never cast."""
+    tensors = call.tensors(case)
+    with torch.autocast(case.device, dtype=torch.bfloat16):
+        value = call.forward(case, tensors)
+    if case.upstream is not None and value.shape == case.upstream.shape:
+        call.backward(value, call.upstream(case, value))
+    low = case.dtype != "float64"
+    cast = {
+        name: tensor.detach().bfloat16() if low and tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    kind = torch.bfloat16 if low and value.dtype == torch.float32 else value.dtype
+    truth = oracle.truth(
+        case,
+        cast,
+        precision="input_dtype",
+        output_dtype=kind,
+        divergences=call.subject.divergences,
+    )
+    yield from compare("loss", value, truth.value, case.dtype)
+    yield from _held(truth, call.grads(tensors), tensors, case.dtype)
+
+
+def _held(
+    truth: Truth,
+    grads: dict[str, torch.Tensor | None],
+    tensors: dict[str, torch.Tensor],
+    dtype: str,
+) -> Judgement:
+    """Gradients cast back to their tensors' dtypes: one more rounding."""
+    for name, exact in truth.grads.items():
+        got, form = grads.get(name), FORMATS[tensors[name].dtype]
+        yield from holds(got is not None, f"no gradient arrived at {name!r}")
+        if got is not None:
+            bound = exact.bound + form.u * exact.value.abs() + form.tiny
+            yield from compare(f"gradient of {name}", got, Exact(exact.value, bound), dtype)
+
+
+def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
+    """torch.autograd.grad of one tensor at a time gives the gradients of backward."""
+    names = [name for name, recipe in case.recipe if recipe.grad]
+    for name in names:
+        tensors = call.tensors(case)
+        value = call.forward(case, tensors)
+        try:
+            (grad,) = torch.autograd.grad(value, tensors[name], call.upstream(case, value))
+        except RuntimeError as error:
+            raise TargetRaised(error, f"torch.autograd.grad of {name}") from error
+        alone = replace(
+            case,
+            recipe=tuple((n, replace(r, grad=r.grad and n == name)) for n, r in case.recipe),
+        )
+        yield from gradients_agree(call.observation(alone, value, {name: grad}, tensors))
+
+
+def tied(case: Case, call: Caller) -> Judgement:
+    """One tensor as hidden states and head gets the sum of both gradients.
+
+    The bound is the sum of both bounds and of one more addition in the tensor's dtype.
+    """
+    tensors = call.tensors(case)
+    both = tensors["input"]
+    passed = {**tensors, "linear_weight": both}
+    value = call.forward(case, passed)
+    call.backward(value, call.upstream(case, value))
+    parts = oracle.truth(
+        case,
+        {name: tensor.detach() for name, tensor in passed.items()},
+        precision=call.subject.precision,
+        output_dtype=value.dtype,
+        divergences=call.subject.divergences,
+    )
+    yield from compare("loss", value, parts.value, case.dtype)
+    first, second = parts.grads["input"], parts.grads["linear_weight"]
+    size = first.value.abs() + second.value.abs() + first.bound + second.bound
+    form = FORMATS[both.dtype]
+    bound = first.bound + second.bound + form.u * size + form.tiny
+    exact = Exact(first.value + second.value, bound)
+    yield from holds(both.grad is not None, "no gradient arrived at the tied tensor")
+    if both.grad is not None:
+        yield from compare("gradient of input", both.grad, exact, case.dtype)
+
+
+def changed_before_backward(case: Case, call: Caller) -> Judgement:
+    """The old gradient or an error after the head was changed in place."""
+    tensors = call.tensors(case)
+    passed = {n: t * 1.0 if t.requires_grad else t for n, t in tensors.items()}
+    value = call.forward(case, passed)
+    with torch.no_grad():
+        passed["linear_weight"].mul_(-3.0).add_(1.0)
+    yield Measured()
+    try:
+        call.backward(value, call.upstream(case, value))
+    except TargetRaised:
+        return
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+
+
+def curvature(case: Case, call: Caller) -> Judgement:
+    """(Hessian in the hidden states) v is the exact one, within a first-order bound."""
+    tensors = call.tensors(case)
+    leaf = tensors["input"]
+    v = build(TensorRecipe("scatter", tuple(leaf.shape), case.dtype, scale=-2, seed=3))
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    try:
+        (grad,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
+        (got,) = torch.autograd.grad(grad, leaf, v.to(leaf.device))
+    except RuntimeError as error:
+        raise TargetRaised(error, "the second backward") from error
+    exact = oracle.curvature(case, case.build(), v.double())
+    yield from compare("second derivative", got, exact, case.dtype)
+
+
+def unchanged(case: Case, call: Caller) -> Judgement:
+    """Head and bias are bit for bit what they were, after forward and backward."""
+    seen, before = call(case), case.build()
+    for name, tensor in seen.arguments.items():
+        if name not in call.subject.implementation.mutates:
+            yield from identical(f"{name} after the call", tensor, before[name])

@@ -1,0 +1,353 @@
+"""Sentences about the head in front of the loss, its bias, and the three gradients."""
+
+from __future__ import annotations
+
+from ...cases import (
+    Context,
+    any_reduction,
+    laid_out,
+    mixed_upstream,
+    one_of,
+    scalar_upstream,
+    unreduced,
+    vary,
+)
+from ...classification import (
+    few_masses,
+    ignored,
+    ignored_run,
+    odd_rows,
+    several_rows,
+    smoothed,
+    soft,
+    weighted,
+)
+from ...contract import rule
+from ...judge import agrees, gradients_agree
+from ...model import Case, Judgement
+from ...observe import Caller
+from . import judges
+from .variations import (
+    biased,
+    cube,
+    excluding_bias,
+    few_bits,
+    frozen,
+    huge_bias,
+    maybe_biased,
+    other_dtype,
+    same_sign,
+    wide,
+    wrong_bias,
+    wrong_width,
+)
+
+SOURCE = "torch.nn.functional.linear_cross_entropy: linear, then cross_entropy"
+GRADIENT = ("gradient",)
+BIAS = ("linear_bias",)
+BOTH = ("linear_bias", "gradient")
+
+
+@rule(
+    "must",
+    cases=vary(one_of(several_rows, few_masses), unreduced, mixed_upstream),
+    source=SOURCE,
+    needs=GRADIENT,
+)
+def head_gradient(case: Case, call: Caller) -> Judgement:
+    """The head's gradient is the sum over rows of (p - onehot) h, each row by its upstream."""
+    yield from gradients_agree(call(case))
+
+
+@rule("must", cases=vary(several_rows, biased, any_reduction), source=SOURCE, needs=BIAS)
+def bias(case: Case, call: Caller) -> Judgement:
+    """The bias is added to each class's logit, the target's included, exactly once."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=BOTH,
+)
+def bias_gradient(case: Case, call: Caller) -> Judgement:
+    """The bias's gradient is the sum of the rows' (p - onehot), scaled by what flows back."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, wide, maybe_biased, any_reduction),
+    source="apple/ml-cross-entropy#52: the bias was added once for each block of H",
+)
+def wide_hidden_states(case: Case, call: Caller) -> Judgement:
+    """Hidden states of any width, block edges and 1 included, give the exact logits."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(cube, maybe_biased, any_reduction), source=SOURCE)
+def cubic(case: Case, call: Caller) -> Judgement:
+    """Rows, classes and hidden size are told apart by position, not by size."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(odd_rows, maybe_biased, any_reduction, mixed_upstream),
+    source="a loss computed in chunks of rows is still one loss",
+)
+def chunks_of_rows(case: Case, call: Caller) -> Judgement:
+    """All gradients sum over every chunk of rows, the ragged last one too, bias included."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(ignored_run, maybe_biased, any_reduction),
+    source=SOURCE,
+    needs=("ignore_minus_100",),
+)
+def ignored_chunks(case: Case, call: Caller) -> Judgement:
+    """Ignored rows, whole chunks of them, add nothing to the gradients of head and bias."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(same_sign, maybe_biased),
+    source="fla-org/flash-linear-attention#874; linkedin/Liger-Kernel#830",
+    needs=GRADIENT,
+    share=0.5,
+)
+def many_rows_of_one_sign(case: Case, call: Caller) -> Judgement:
+    """The gradients of head and bias grow with the rows: 16 bits saturate, float32 does not."""
+    yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, maybe_biased, frozen("input"), any_reduction, scalar_upstream),
+    source="torch.autograd: a gradient for each tensor that requires one",
+    needs=GRADIENT,
+)
+def frozen_hidden_states(case: Case, call: Caller) -> Judgement:
+    """Where the hidden states require no gradient, head and bias still get theirs."""
+    yield from judges.only_asked(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, maybe_biased, frozen("linear_weight"), any_reduction),
+    source="torch.autograd: a gradient for each tensor that requires one",
+    needs=GRADIENT,
+)
+def frozen_head(case: Case, call: Caller) -> Judgement:
+    """A head that requires no gradient gets none, hidden states and bias get theirs."""
+    yield from judges.only_asked(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, frozen("input", "linear_weight"), any_reduction),
+    source="torch.autograd: a gradient for each tensor that requires one",
+    needs=BOTH,
+    share=0.6,
+)
+def only_the_bias(case: Case, call: Caller) -> Judgement:
+    """Where the bias alone requires a gradient it gets it."""
+    yield from judges.only_asked(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, frozen("linear_bias"), any_reduction),
+    source="torch.autograd: a gradient for each tensor that requires one",
+    needs=BOTH,
+    share=0.6,
+)
+def frozen_bias(case: Case, call: Caller) -> Judgement:
+    """A bias that requires no gradient still counts in the loss and in the other gradients."""
+    yield from judges.only_asked(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, smoothed(), any_reduction),
+    source=SOURCE,
+    needs=("linear_bias", "label_smoothing"),
+)
+def bias_with_smoothing(case: Case, call: Caller) -> Judgement:
+    """The smoothed share of every class sees its bias, too."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, weighted, any_reduction),
+    source=SOURCE,
+    needs=("linear_bias", "weight"),
+    share=0.6,
+)
+def bias_with_weight(case: Case, call: Caller) -> Judgement:
+    """Class weights and the bias of the head keep apart."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, soft, any_reduction),
+    source=SOURCE,
+    needs=("linear_bias", "soft_target"),
+    share=0.6,
+)
+def bias_with_probabilities(case: Case, call: Caller) -> Judgement:
+    """Under class probabilities every class's logit has its bias."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(several_rows, huge_bias, any_reduction), source=SOURCE, needs=BIAS)
+def huge_biases(case: Case, call: Caller) -> Judgement:
+    """A bias far above the product leaves loss and gradients finite and exact."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, excluding_bias, any_reduction),
+    source="a class at -inf has probability 0 (padded vocabularies)",
+    needs=BIAS,
+)
+def excluded_by_bias(case: Case, call: Caller) -> Judgement:
+    """A bias of -inf takes its class out: probability and gradient 0, nothing else changes."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        several_rows,
+        biased,
+        one_of(
+            laid_out("linear_weight", "transposed", "padded", "strided", "shifted", "expanded"),
+            laid_out("linear_bias", "strided", "shifted", "expanded", "padded"),
+        ),
+        any_reduction,
+    ),
+    source="strides and offset are part of a tensor (tied and sliced embeddings)",
+    needs=BIAS,
+)
+def layouts(case: Case, call: Caller) -> Judgement:
+    """Head and bias may be transposed, slices of larger ones, every second element."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, other_dtype, any_reduction),
+    source="a result that is returned is right",
+    dtypes=("float32", "bfloat16", "float16"),
+    share=0.6,
+)
+def head_of_other_dtype(case: Case, call: Caller) -> Judgement:
+    """A head in a wider dtype than the hidden states gives the right result, or is refused."""
+    yield from judges.right_or_raises(case, call)
+
+
+def _all_at_once(context: Context):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Bias, weights, ignored rows and smoothing together, as far as the call takes them."""
+    can = context.capabilities
+    options = [biased] if "linear_bias" in can else []
+    options += [weighted] if "weight" in can else []
+    options += [ignored(-100, -1, 255)] if "ignore_index" in can else []
+    options += [smoothed()] if "label_smoothing" in can else []
+    return vary(one_of(odd_rows, several_rows), *options, any_reduction, mixed_upstream)(context)
+
+
+@rule("must", cases=_all_at_once, source="every option may be combined with every other")
+def every_option(case: Case, call: Caller) -> Judgement:
+    """Bias, weights, ignored rows and smoothing go together."""
+    yield from agrees(call(case))
+
+
+@rule("should", cases=vary(several_rows, wrong_width), source=SOURCE, share=0.3)
+def head_width(case: Case, call: Caller) -> Judgement:
+    """A head for hidden states of another size raises."""
+    yield from judges.raises(case, call, "a head of the wrong width")
+
+
+@rule("should", cases=vary(several_rows, wrong_bias), source=SOURCE, needs=BIAS, share=0.3)
+def bias_size(case: Case, call: Caller) -> Judgement:
+    """A bias that has not C entries raises; one entry is not broadcast."""
+    yield from judges.raises(case, call, "a bias of the wrong size")
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, few_bits, any_reduction),
+    source="torch.amp; linkedin/Liger-Kernel#305, #501: no bias, float32 parameters",
+)
+def autocast(case: Case, call: Caller) -> Judgement:
+    """Under autocast the loss works, with and without bias, as on operands cast to bfloat16."""
+    yield from judges.under_autocast(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, maybe_biased, any_reduction),
+    source="torch.autograd.grad",
+    needs=GRADIENT,
+    share=0.6,
+)
+def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
+    """Asking autograd for one gradient alone gives that one, not another's."""
+    yield from judges.one_gradient_at_a_time(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(cube, any_reduction),
+    source="tied and contrastive losses: a tensor may be hidden states and head at once",
+    needs=GRADIENT,
+    share=0.6,
+)
+def tied(case: Case, call: Caller) -> Judgement:
+    """One tensor given as hidden states and head gets the sum of both gradients."""
+    yield from judges.tied(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, any_reduction),
+    source="torch.autograd: saved tensors are version checked",
+    needs=GRADIENT,
+    share=0.5,
+)
+def head_changed_before_backward(case: Case, call: Caller) -> Judgement:
+    """A head changed in place before backward gives the old gradient or an error."""
+    yield from judges.changed_before_backward(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, biased, any_reduction),
+    source="a loss is a function of its arguments",
+    needs=BIAS,
+    share=0.5,
+)
+def arguments_unchanged(case: Case, call: Caller) -> Judgement:
+    """Hidden states, head, bias and targets are the same after forward and backward."""
+    yield from judges.unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source="torch.autograd: double backward",
+    needs=("gradient", "double_backward"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+)
+def second_order(case: Case, call: Caller) -> Judgement:
+    """A second derivative in the hidden states is that of the gradient, or refused; never zero."""
+    yield from judges.curvature(case, call)

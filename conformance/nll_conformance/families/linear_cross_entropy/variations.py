@@ -1,0 +1,116 @@
+"""What the rules of the family vary: bias, width of the hidden states, who needs a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...cases import Draft, Draw, Variation
+from ...classification import constant_target
+from ...recipes import TensorRecipe
+from .cases import resize_hidden
+
+#: H at and around the blocks of kernels.
+WIDTHS = (64, 129, 33, 257, 128, 1000, 65, 1)
+
+
+def biased(draft: Draft, draw: Draw) -> None:
+    """A bias that differs from class to class, of both signs."""
+    draft.tensors["linear_bias"] = TensorRecipe(
+        "scatter",
+        (draft.classes,),
+        draft.context.dtype,
+        scale=-1,
+        seed=draw.integer(0, 40),
+        grad=draft.can("gradient"),
+    )
+
+
+def maybe_biased(draft: Draft, draw: Draw) -> None:
+    """A bias in one case of two, where the call takes one."""
+    if draft.can("linear_bias") and draw.yes():
+        biased(draft, draw)
+
+
+def huge_bias(draft: Draft, draw: Draw) -> None:
+    """A bias that outweighs the product: a common offset, or one class far above."""
+    biased(draft, draw)
+    offset = draw.among((1000.0, -1000.0, 64.0, 30000.0))
+    if draw.yes():
+        draft.change("linear_bias", offset=offset)
+    else:
+        draft.edit("linear_bias", ((draw.integer(0, draft.classes - 1),), offset))
+
+
+def excluding_bias(draft: Draft, draw: Draw) -> None:
+    """Classes that a bias of -inf takes out; no target is among them."""
+    biased(draft, draw)
+    keep = draw.integer(0, draft.classes - 1)
+    constant_target(draft, keep)
+    gone = [i for i in range(draft.classes) if i != keep]
+    gone = gone[: draw.integer(1, len(gone))]
+    draft.edit("linear_bias", *(((i,), float("-inf")) for i in gone))
+
+
+def wide(draft: Draft, draw: Draw) -> None:
+    """Hidden states of many entries, or of one; logits of ordinary size."""
+    width = draw.among(WIDTHS)
+    resize_hidden(draft, width)
+    draft.change("linear_weight", scale=-3 if width > 8 else -1)
+
+
+def cube(draft: Draft, draw: Draw) -> None:
+    """As many rows as classes as entries of a hidden state."""
+    count = draw.among((3, 2, 5, 8))
+    draft.resize((count,), count)
+    resize_hidden(draft, count)
+
+
+def frozen(*names: str) -> Variation:
+    """These tensors require no gradient."""
+
+    def freeze(draft: Draft, draw: Draw) -> None:  # noqa: ARG001
+        for name in names:
+            if name in draft.tensors:
+                draft.change(name, grad=False)
+
+    return freeze
+
+
+def same_sign(draft: Draft, draw: Draw) -> None:
+    """Every row adds the same sign to the head's gradient: a 16-bit sum stops growing."""
+    rows = draw.among((300, 1030, 520, 3000))
+    draft.resize((rows,), draw.among((3, 2, 5)))
+    draft.change("input", regime="constant", offset=1.0)
+    constant_target(draft, draw.integer(0, draft.classes - 1))
+    draft.options["reduction"] = "sum" if draft.can("reduction_sum") else "mean"
+
+
+def other_dtype(draft: Draft, draw: Draw) -> None:
+    """Head and bias in a wider dtype, of few bits, so that no cast loses anything."""
+    wider = "float64" if draft.context.dtype == "float32" else "float32"
+    few = {"regime": "levels", "scale": -2, "offset": -1.0, "modulus": 9}
+    maybe_biased(draft, draw)
+    for name in ("linear_weight", "linear_bias"):
+        if name in draft.tensors:
+            draft.tensors[name] = replace(draft.tensors[name], dtype=wider, **few)
+
+
+def few_bits(draft: Draft, draw: Draw) -> None:
+    """Head and bias of few bits, so that casting them to 16 bits loses nothing."""
+    maybe_biased(draft, draw)
+    for name in ("linear_weight", "linear_bias"):
+        if name in draft.tensors:
+            draft.change(name, regime="levels", scale=-2, offset=-1.0, modulus=9)
+
+
+def wrong_width(draft: Draft, draw: Draw) -> None:
+    """A head for hidden states of another size."""
+    size = draft.tensors["input"].shape[-1]
+    draft.change("linear_weight", shape=(draft.classes, size + draw.among((1, -1, 2))))
+
+
+def wrong_bias(draft: Draft, draw: Draw) -> None:
+    """A bias of another size than the head's classes, one that broadcasts among them."""
+    biased(draft, draw)
+    sizes = [n for n in (1, draft.classes + 1, draft.classes - 1) if n != draft.classes and n]
+    draft.change("linear_bias", shape=(draw.among(sizes),))

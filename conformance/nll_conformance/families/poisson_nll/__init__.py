@@ -1,0 +1,1 @@
+"""Poisson negative log-likelihood of a log rate or a rate."""

@@ -1,0 +1,248 @@
+"""The suite on trial: is every mutant caught by a rule that it names, every variant spared?"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from .discover import mutants, variants
+from .errors import SuiteError, UsageError
+from .isolation import ForkServer
+from .model import BAD_OUTCOMES, Mutant, Profile, Result
+from .runner import PRELOAD, IsolatedRunner, Job
+from .wish import Wish
+
+Status: TypeAlias = Literal["caught", "caught elsewhere", "survived", "spared", "flagged"]
+
+#: A variant may compile, or be slow on purpose.
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one mutant or variant came out.
+
+    ``rule`` is the first that caught (or flagged) it, after ``cases`` of that rule and
+    ``seconds`` of judging in all.  ``caught`` names every rule that did, where all ran.
+    """
+
+    name: str
+    family: str
+    status: Status
+    rule: str = ""
+    dtype: str = ""
+    cases: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    caught: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether this is what should be."""
+        return self.status in ("caught", "spared")
+
+
+@dataclass
+class Trial:
+    """What a self-test found."""
+
+    profile: Profile
+    seed: int
+    matrix: bool
+    seconds: float = 0.0
+    mutants: list[Verdict] = field(default_factory=list)
+    variants: list[Verdict] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Every mutant caught by a rule that it names, every variant spared."""
+        return all(v.good for v in (*self.mutants, *self.variants))
+
+    def alone(self) -> dict[str, list[str]]:
+        """Rule -> mutants that only this rule caught (of a matrix)."""
+        found: dict[str, list[str]] = {}
+        for verdict in self.mutants:
+            # The rule that varies everything at once catches most things as well.
+            single = [r for r in verdict.caught if not r.startswith("combinations.")]
+            if len(single) == 1:
+                found.setdefault(single[0], []).append(verdict.name)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of ``selftest --json``."""
+        caught = sum(v.status == "caught" for v in self.mutants)
+        return {
+            "kind": "selftest",
+            "profile": self.profile,
+            "seed": self.seed,
+            "matrix": self.matrix,
+            "seconds": round(self.seconds, 1),
+            "caught": caught,
+            "mutant_count": len(self.mutants),
+            "false_alarms": sum(v.status == "flagged" for v in self.variants),
+            "variant_count": len(self.variants),
+            "passed": self.passed,
+            "mutants": [asdict(v) for v in self.mutants],
+            "variants": [asdict(v) for v in self.variants],
+            "alone": self.alone() if self.matrix else {},
+        }
+
+
+class SelfTest:
+    """Tries all mutants and variants whose names fit, in parallel workers."""
+
+    def __init__(
+        self,
+        *,
+        profile: Profile,
+        seed: int = 0,
+        matrix: bool = False,
+        jobs: int = 2,
+        only: Callable[[str], bool] = lambda name: True,
+        told: Callable[[Verdict], None] = lambda verdict: None,
+    ) -> None:
+        self.trial = Trial(profile, seed, matrix)
+        self._mutants = [m for m in mutants() if only(m.implementation.name)]
+        self._variants = [v for v in variants() if only(v.name)]
+        if not self._mutants and not self._variants:
+            raise UsageError("no mutant or variant of that name; see `list mutants`.")
+        self._jobs = jobs
+        self._told = told
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def total(self) -> int:
+        """How many verdicts there will be."""
+        return len(self._mutants) + len(self._variants)
+
+    def run(self) -> Trial:
+        """Try them all; after Ctrl-C the trial holds what was tried."""
+        start = time.monotonic()
+        # Variants take longest, so they go first.
+        tasks = itertools.chain(self._variants, self._mutants)
+        with ForkServer(preload=PRELOAD) as server:
+            threads = [
+                threading.Thread(target=self._work, args=(server, tasks), daemon=True)
+                for _ in range(self._jobs)
+            ]
+            for thread in threads:
+                thread.start()
+            try:
+                for thread in threads:
+                    while thread.is_alive():
+                        thread.join(0.2)
+            finally:
+                self._stop.set()
+        if self._failure is not None:
+            raise self._failure
+        self.trial.mutants.sort(key=lambda v: v.name)
+        self.trial.variants.sort(key=lambda v: v.name)
+        self.trial.seconds = time.monotonic() - start
+        return self.trial
+
+    def _work(self, server: ForkServer, tasks: Iterator[Any]) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                task = next(tasks, None)
+            if task is None:
+                return
+            try:
+                if isinstance(task, Mutant):
+                    verdict, into = self._try_mutant(server, task), self.trial.mutants
+                else:
+                    verdict, into = self._try_variant(server, task.name), self.trial.variants
+            except (UsageError, SuiteError) as error:
+                self._failure = error
+                self._stop.set()
+                return
+            with self._lock:
+                into.append(verdict)
+                self._told(verdict)
+
+    def _runner(self, server: ForkServer, name: str) -> tuple[IsolatedRunner, list[Job]]:
+        wish = Wish(target=name, profile=self.trial.profile, seed=self.trial.seed)
+        runner = IsolatedRunner(server, wish, timeout_s=TIMEOUT_S)
+        plan = runner.load()
+        runner.probe()
+        return runner, [(rule, dtype, device) for rule, dtype, device in plan["jobs"]]
+
+    def _try_mutant(self, server: ForkServer, mutant: Mutant) -> Verdict:
+        name = mutant.implementation.name
+        runner, jobs = self._runner(server, name)
+        try:
+            named = sorted(
+                (job for job in jobs if job[0] in mutant.caught_by),
+                key=lambda job: mutant.caught_by.index(job[0]),
+            )
+            others = [job for job in jobs if job[0] not in mutant.caught_by]
+            verdict = self._judge(runner, mutant, named, "caught")
+            if verdict is None or self.trial.matrix:
+                rest = self._judge(runner, mutant, others, "caught elsewhere", verdict)
+                verdict = rest or verdict
+        finally:
+            runner.close()
+        return verdict or Verdict(name, mutant.implementation.family, "survived")
+
+    def _judge(
+        self,
+        runner: IsolatedRunner,
+        mutant: Mutant,
+        jobs: Sequence[Job],
+        status: Status,
+        earlier: Verdict | None = None,
+    ) -> Verdict | None:
+        """Run jobs until one catches it, or all of them for a matrix."""
+        start, first = time.monotonic(), None
+        caught = list(earlier.caught) if earlier else []
+        for job in jobs:
+            if job[0] in caught:
+                continue  # another dtype has shown it
+            result = runner.run(job, ())
+            if result.outcome not in BAD_OUTCOMES:
+                continue
+            caught.append(job[0])
+            first = first or (result, round(time.monotonic() - start, 3))
+            if not self.trial.matrix:
+                break
+        if earlier is not None:
+            return Verdict(**{**asdict(earlier), "caught": tuple(caught)})
+        if first is None:
+            return None
+        return _verdict(*first, status, tuple(caught))
+
+    def _try_variant(self, server: ForkServer, name: str) -> Verdict:
+        runner, jobs = self._runner(server, name)
+        start = time.monotonic()
+        family = runner.family
+        try:
+            for job in jobs:
+                result = runner.run(job, ())
+                wrong = (*BAD_OUTCOMES, "error")
+                if result.level == "must" and result.outcome in wrong:
+                    return _verdict(result, time.monotonic() - start, "flagged", (job[0],))
+        finally:
+            runner.close()
+        seconds = round(time.monotonic() - start, 3)
+        return Verdict(name, family, "spared", seconds=seconds)
+
+
+def _verdict(
+    result: Result, seconds: float, status: Status, caught: tuple[str, ...]
+) -> Verdict:
+    return Verdict(
+        name=result.implementation,
+        family=result.family,
+        status=status,
+        rule=result.rule,
+        dtype=result.dtype,
+        cases=result.cases,
+        seconds=round(seconds, 3),
+        message=result.message[:300],
+        caught=caught,
+    )

@@ -1,0 +1,102 @@
+"""Losses that break many rules at once, made of one that keeps them."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+Loss = Callable[..., Any]
+
+
+def off(right: Loss) -> Loss:
+    """Another number, and another gradient."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        return right(*tensors, **options) * 1.5 + 0.25
+
+    return loss
+
+
+def accepts(right: Loss) -> Loss:
+    """Anything goes in; a double comes out, with a gradient that has a graph of its own."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        del options
+        return tensors[0].double().nan_to_num().pow(2).sum() + 1
+
+    return loss
+
+
+def meddles(right: Loss) -> Loss:
+    """Overwrites its arguments, keeps them, draws random numbers, shares its result."""
+    kept: list[Any] = []
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        random.random()
+        value = right(*tensors, **options)
+        for tensor in (*tensors, *options.values()):
+            if isinstance(tensor, torch.Tensor):
+                kept.append(tensor)
+                tensor.data = tensor.data.clone().fill_(1)
+        if value.requires_grad:
+            value.register_hook(lambda upstream: upstream.data.add_(1) and None)
+        return value
+
+    return loss
+
+
+def drifts(right: Loss) -> Loss:
+    """The first call is right, later ones are not, and they spoil the results before."""
+    results: list[Any] = []
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        value = right(*tensors, **options) * (1 + 0.5 * len(results))
+        for result in results:
+            result.data.add_(1)
+        results[:] = [*results[:3], value]
+        return value
+
+    return loss
+
+
+WRONG = (off, accepts, meddles, drifts)
+
+
+def __getattr__(name: str) -> Loss:
+    """``off_of_cross_entropy`` and the like: what a TARGET can name."""
+    kind, of, family = name.partition("_of_")
+    if not of:
+        raise AttributeError(name)
+    loss = globals()[kind](right(family))
+    globals()[name] = loss
+    return loss  # type: ignore[no-any-return]
+
+
+RIGHT = {
+    "cross_entropy": "nll_impls.losses.masked:loss",
+    "nll": "torch.nn.functional:nll_loss",
+    "prob_nll": "nll_impls.losses.prob_masked:loss",
+    "gaussian_nll": "torch.nn.functional:gaussian_nll_loss",
+    "poisson_nll": "torch.nn.functional:poisson_nll_loss",
+    "bce_with_logits": "torch.nn.functional:binary_cross_entropy_with_logits",
+}
+
+
+def right(family: str) -> Loss:
+    """A loss of the family that keeps its rules."""
+    from nll_conformance.targets import lazily
+
+    return lazily(RIGHT[family])()
+
+
+def families() -> Iterator[str]:
+    """The families for which there is a right loss."""
+    yield from RIGHT

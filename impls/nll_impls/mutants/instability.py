@@ -1,0 +1,107 @@
+"""Numbers that a formula, a clamp or a 16-bit sum loses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..losses.rows import Rows
+from ._base import Call, cross_entropy, kept, mutant, reduced, replaced, row_losses
+
+#: Classes of a block.
+BLOCK = 2
+
+
+def _log_sum(logits: Tensor) -> Tensor:
+    """(*rows, 1): a running maximum and sum over blocks, careless of a block of -inf."""
+    first, *others = torch.split(logits, BLOCK, dim=-1)
+    top = first.amax(-1, keepdim=True)
+    total = (first - top).exp().sum(-1, keepdim=True)
+    for block in others:
+        higher = torch.maximum(top, block.amax(-1, keepdim=True))
+        total = total * (top - higher).exp() + (block - higher).exp().sum(-1, keepdim=True)
+        top = higher
+    return top + total.log()
+
+
+@mutant(
+    source="Dao-AILab/flash-attention#1930 (fixed by #1948)",
+    caught_by=("stability.classes_at_minus_infinity",),
+)
+def leading_block_at_minus_infinity(call: Call) -> Tensor:
+    """A running softmax makes NaN of a first block that is -inf throughout."""
+    rows = call.rows()
+    whole = torch.logsumexp(rows.logits, dim=-1, keepdim=True)
+    log_probabilities = rows.logits - replaced(whole, _log_sum(rows.logits.detach()))
+    return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))
+
+
+@mutant(
+    source="pytorch/xla#2553",
+    caught_by=("stability.classes_at_minus_infinity",),
+)
+def one_hot_times_infinity(call: Call) -> Tensor:
+    """The target's term is picked by a product with a one-hot: 0 times -inf is NaN."""
+    rows = call.rows()
+    if rows.soft or rows.label_smoothing:
+        return cross_entropy(call)
+    terms = rows.distribution() * torch.log_softmax(rows.logits, dim=-1)
+    weight = 1.0 if rows.weight is None else rows.weight[rows.target]
+    return reduced(rows, kept(rows, -terms.sum(-1) * weight))
+
+
+@mutant(
+    source="keras-team/keras@28f35465, @0c1af1d8; keras-team/tf-keras#242",
+    caught_by=("stability.wrong_target_is_linear", "gradients.wrong"),
+)
+def probabilities_clipped(call: Call) -> Tensor:
+    """Probabilities are clipped at 1e-7 before the logarithm: the loss saturates."""
+    rows = call.rows()
+    log_probabilities = torch.log_softmax(rows.logits, dim=-1)
+    clipped = log_probabilities.clamp(min=torch.tensor(1e-7).log().item())
+    return reduced(rows, kept(rows, row_losses(rows, clipped)))
+
+
+def _sum_in(dtype: torch.dtype, logits: Tensor) -> Tensor:
+    """(*rows, 1): the sum of exponentials, rounded to ``dtype`` after each class."""
+    terms = (logits - logits.amax(-1, keepdim=True)).exp()
+    if terms.shape[-1] > 4096:  # as good as one by one, and faster
+        terms = torch.stack(
+            [b.sum(-1) for b in torch.split(terms, terms.shape[-1] // 4096 + 1, -1)], -1
+        )
+    total = torch.zeros_like(terms[..., 0], dtype=dtype)
+    for term in terms.unbind(-1):
+        total = (total + term).to(dtype)
+    return total.unsqueeze(-1)
+
+
+@mutant(
+    source="pytorch/executorch#20090",
+    caught_by=("stability.many_equal_classes",),
+    dtypes=("bfloat16", "float16"),
+)
+def sum_in_16_bits(call: Call) -> Tensor:
+    """The sum of exponentials is kept in 16 bits, where it stops growing at 256 (or 2048)."""
+    rows = call.rows()
+    if rows.dtype not in (torch.bfloat16, torch.float16) or rows.logits.shape[-1] <= 256:
+        return cross_entropy(call)
+    logits = rows.logits.detach()
+    total = _sum_in(rows.dtype, logits).to(logits.dtype)
+    wrong = logits - logits.amax(-1, keepdim=True) - total.log()
+    log_probabilities = replaced(torch.log_softmax(rows.logits, dim=-1), wrong)
+    return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))
+
+
+def _plus_square(rows: Rows) -> Tensor:
+    square = torch.logsumexp(rows.logits, dim=-1) ** 2
+    return row_losses(rows) + 1e-4 * square
+
+
+@mutant(
+    source="allenai/OLMo-core#702",
+    caught_by=("values.plain_mean", "values.row_loss", "values.few_classes"),
+)
+def auxiliary_term_added(call: Call) -> Tensor:
+    """1e-4 times the squared log-sum-exp is part of the loss though nobody asked for it."""
+    rows = call.rows()
+    return reduced(rows, kept(rows, _plus_square(rows)))

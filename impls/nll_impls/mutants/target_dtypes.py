@@ -1,0 +1,64 @@
+"""Class indices, or sums, pass through a dtype that cannot hold them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._base import Call, cross_entropy, kept, mutant, reduced, row_losses
+
+
+@mutant(
+    source="google-deepmind/optax@a77d69c4",
+    caught_by=("dtypes.narrow_targets",),
+)
+def unsigned_one_hot_negated(call: Call) -> Tensor:
+    """The one-hot of unsigned targets is negated in their own type: -1 becomes 255."""
+    rows = call.rows()
+    minus = -torch.ones((), dtype=call.target.dtype) if not call.soft else torch.tensor(-1)
+    return reduced(rows, kept(rows, row_losses(rows)) * -float(minus))
+
+
+def _through(call: Call, dtype: torch.dtype) -> Tensor:
+    """The loss with counted class indices that went through another dtype and back."""
+    rows = call.rows()
+    classes = rows.logits.shape[-1]
+    if rows.soft or not classes:
+        return cross_entropy(call)
+    row_losses(rows)  # an index out of range is refused, as ever
+    index = rows.target.to(dtype).long()
+    index = torch.where(index < 0, index + classes, index).clamp(0, classes - 1)
+    return cross_entropy(call.but(target=torch.where(rows.kept, index, call.target.long())))
+
+
+@mutant(
+    source="tensorflow/models#6641",
+    caught_by=("values.every_class", "gradients.every_class", "values.large_vocabulary"),
+)
+def index_in_8_bits(call: Call) -> Tensor:
+    """Class indices are stored in 8 bits: those above 127 wrap."""
+    return _through(call, torch.int8)
+
+
+@mutant(
+    source="research/divergences.md, pitfall 11",
+    caught_by=("values.large_vocabulary", "gradients.large_vocabulary"),
+)
+def index_through_half(call: Call) -> Tensor:
+    """Class indices pass through float16, which has not every integer above 2048."""
+    return _through(call, torch.float16)
+
+
+@mutant(
+    source="linkedin/Liger-Kernel#1283, #305, #501 (of the linear loss)",
+    caught_by=("dtypes.autocast",),
+)
+def mixed_dtypes_under_autocast(call: Call) -> Tensor:
+    """Autocast casts a product, but not the next one, which has a given buffer: they clash."""
+    rows = call.rows()
+    with torch.no_grad():
+        flat = rows.logits.reshape(-1, rows.logits.shape[-1])
+        ones = flat.new_ones(flat.shape[-1], 1)
+        sums = torch.mm(flat, ones)  # bfloat16 under autocast
+        torch.mm(sums, ones[:1], out=torch.empty_like(sums))
+    return cross_entropy(call)

@@ -1,0 +1,61 @@
+"""A transformation of the call differs from the call, in one reduction only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._base import Call, counted, cross_entropy, kept, mutant, reduced, row_losses
+
+
+class _Unreduced(torch.autograd.Function):
+    """The losses as they are, with a rule for vmap that averages over the batch."""
+
+    @staticmethod
+    def forward(losses: Tensor) -> Tensor:
+        return losses.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+    @staticmethod
+    def vmap(
+        _info: Any, in_dims: tuple[int | None, ...], losses: Tensor
+    ) -> tuple[Tensor, int | None]:
+        (axis,) = in_dims
+        if axis is None:
+            return losses, None
+        return losses.mean(axis, keepdim=True).expand(losses.shape), axis
+
+
+@mutant(
+    source="research/divergences.md, pitfall 20",
+    caught_by=("transforms.vmap",),
+)
+def averaged_under_vmap(call: Call) -> Tensor:
+    """Under vmap the unreduced losses are averaged over the batch."""
+    loss = cross_entropy(call)
+    if call.reduction != "none":
+        return loss
+    result: Tensor = _Unreduced.apply(loss)  # type: ignore[no-untyped-call]
+    return result
+
+
+@mutant(
+    source="linkedin/Liger-Kernel#1338, pytorch/pytorch#95794 (only compiled)",
+    caught_by=("transforms.compiled",),
+)
+def compiled_mean_is_off(call: Call) -> Tensor:
+    """Compiled, the mean divides by one row too many."""
+    rows = call.rows()
+    count = counted(rows)
+    if torch.compiler.is_compiling():
+        count = count + 1
+    return reduced(rows, kept(rows, row_losses(rows)), count)
