@@ -8,10 +8,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from .errors import UsageError
 from .model import Case, Expected, Finding, Implementation, Observation, Result, Rule
 
 if TYPE_CHECKING:
     from .declare import implementation
+    from .pytest_support import parametrize
     from .report import Report
     from .session import check
     from .targets import lazily
@@ -30,15 +32,18 @@ __all__ = [
     "Report",
     "Result",
     "Rule",
+    "UsageError",
     "check",
     "implementation",
     "lazily",
+    "parametrize",
 ]
 
 _LAZY = {
     "check": "session",
     "implementation": "declare",
     "lazily": "targets",
+    "parametrize": "pytest_support",
     "Report": "report",
 }
 

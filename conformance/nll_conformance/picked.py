@@ -76,7 +76,7 @@ class Picked:
 def kept_rows(case: Case, arguments: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Which rows count: bool, of the target's shape."""
     target, mask = arguments["target"], arguments.get("mask")
-    kept = target.detach().cpu().long() != case.option("ignore_index", -100)
+    kept = torch.ne(target.detach().cpu().long(), case.option("ignore_index", -100))
     return kept if mask is None else kept & mask.detach().cpu().reshape(kept.shape)
 
 

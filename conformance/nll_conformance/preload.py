@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+# torch imports these (and sympy) at the first backward; here it happens once for all workers.
+import torch.autograd.graph
+import torch.fx.experimental.symbolic_shapes
+
 from . import discover, engine, worker
 
 discover.rules()
-__all__ = ["discover", "engine", "worker"]
+__all__ = ["discover", "engine", "torch", "worker"]

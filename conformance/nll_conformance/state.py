@@ -84,9 +84,9 @@ def take() -> ProcessState:
         "import path": list(sys.path),
         "recursion limit": sys.getrecursionlimit(),
     }
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "random"):
-        kind, keys, position, gauss, cached = numpy.random.get_state()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        kind, keys, position, gauss, cached = numpy_random.get_state()
         facts["numpy RNG state"] = (kind, keys.tolist(), position, gauss, cached)
     else:
         facts["numpy RNG state"] = None
@@ -109,8 +109,13 @@ def restore(state: ProcessState) -> None:
     random.setstate(facts["python RNG state"])
     if torch.get_num_threads() != facts["thread count"]:
         torch.set_num_threads(facts["thread count"])
-    enabled, warn_only = facts["deterministic mode"]
-    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    deterministic = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    if deterministic != facts["deterministic mode"]:  # setting it imports torch._inductor: 1.4 s
+        enabled, warn_only = facts["deterministic mode"]
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
     torch.set_float32_matmul_precision(facts["float32 matmul precision"])
     torch.autograd.set_detect_anomaly(facts["anomaly mode"])
     enabled, dtype = facts["autocast"]

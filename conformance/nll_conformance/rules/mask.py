@@ -14,7 +14,7 @@ from ..classification import (
 )
 from ..contract import rule
 from ..judge import agrees, exact_zero, value_agrees
-from ..model import Case, Judgement
+from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ._families import CLASSES
 from .ignore_index import _left_out
@@ -94,6 +94,7 @@ def positions(case: Case, call: Caller) -> Judgement:
 )
 def nothing_counts(case: Case, call: Caller) -> Judgement:
     """With everything masked the mean is NaN (or 0 where declared), the gradient zero."""
+    yield Measured()  # any number but the one asked for would be outside
     yield from agrees(call(case))
 
 

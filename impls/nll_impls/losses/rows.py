@@ -102,6 +102,10 @@ class Rows:
             weight=None if self.weight is None else widened(self.weight),
         )
 
+    def with_logits(self, logits: Tensor) -> Rows:
+        """The same rows with these logits (*rows, c), 16-bit ones in float32."""
+        return replace(self, logits=widened(logits))
+
     def split(self, size: int) -> Iterator[Rows]:
         """The rows in their order, at most ``size`` at a time, flattened."""
         depth = self.kept.dim()

@@ -67,9 +67,7 @@ def not_normalised(draft: Draft, draw: Draw) -> None:
     """Rows that sum to far less than one, or to more."""
     sized(draft, draw, classes=(3, 5, 10, 2))
     scale, seed = draw.among((-9, -6, -7, -13)), draw.integer(0, 60)
-    draft.change(
-        "input", regime="levels", scale=scale, offset=2.0**scale, modulus=64, seed=seed
-    )
+    draft.change("input", regime="levels", scale=scale, offset=2.0**scale, modulus=64, seed=seed)
 
 
 def _at_target(draft: Draft, draw: Draw, value: float) -> None:
@@ -92,10 +90,10 @@ def smallest(draft: Draft, draw: Draw) -> None:
 
 
 def certain(draft: Draft, draw: Draw) -> None:
-    """The target has probability 1, the others 0 or nearly."""
+    """The target has probability 1, the others nearly 0 (0 itself is another rule)."""
     sized(draft, draw, classes=(3, 2, 5, 10))
     spot = own_target(draft, draw)
-    draft.change("input", regime="constant", scale=0, offset=draw.among((0.0, 2.0**-12)))
+    draft.change("input", regime="constant", scale=0, offset=2.0 ** draw.among((-12, -4)))
     set_column(draft, spot, 1.0)
 
 

@@ -1,0 +1,5 @@
+"""``python -m nll_conformance``."""
+
+from .cli import main
+
+main()
