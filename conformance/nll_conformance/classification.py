@@ -181,6 +181,25 @@ def masked_classes(draft: Draft, draw: Draw) -> None:
     set_class(draft, *((i, -math.inf) for i in gone))
 
 
+def lowest_classes(draft: Draft, draw: Draw) -> None:
+    """Some non-target classes at the dtype's lowest finite number, or at a usual stand-in."""
+    sized(draft, draw, classes=(5, 3, 10, 17, 33, 2))
+    count = draft.classes
+    keep = draw.integer(0, count - 1)
+    lowest = -MAX_FINITE[draft.context.dtype]
+    value = draw.among([lowest, max(lowest, -1e9), -1e4, lowest / 2])
+    gone = draw.among([range(keep), range(keep + 1, count), [(keep + 1) % count]])
+    constant_target(draft, keep)
+    set_class(draft, *((i, value) for i in gone))
+
+
+def nan_row(draft: Draft, draw: Draw) -> None:
+    """One logit of one row is NaN."""
+    several_rows(draft, draw)
+    row = draw.integer(0, draft.rows[0] - 1)
+    draft.edit(draft.logits, ((row, draw.integer(0, draft.classes - 1)), math.nan))
+
+
 def excluded_target(draft: Draft, draw: Draw) -> None:
     """The target's own logit is -inf: the loss is infinite."""
     sized(draft, draw, classes=(3, 2, 5))
@@ -254,6 +273,14 @@ def ignored_run(draft: Draft, draw: Draw) -> None:
     draft.edit("target", *((place(draft, i), float(IGNORED)) for i in spots))
 
 
+def ignored_thousands(draft: Draft, draw: Draw) -> None:
+    """Thousands of rows, a block of them ignored: counts beyond what 16 bits can hold."""
+    rows = draw.among((5000, 3001, 9000))
+    draft.resize((rows,), draw.among((3, 2)))
+    draft.change("target", modulus=draft.classes + 1)
+    draft.options["ignore_index"] = draft.classes  # a part of all rows, evenly spread
+
+
 def nonfinite_ignored(draft: Draft, draw: Draw) -> None:
     """An ignored (or masked) row holds NaN or infinities."""
     bad = draw.among((math.nan, math.inf, -math.inf))
@@ -289,6 +316,13 @@ def weighted(draft: Draft, draw: Draw) -> None:
         modulus=16,
         seed=draw.integer(0, 40),
     )
+
+
+def spread_weights(draft: Draft, draw: Draw) -> None:
+    """Weights many orders of magnitude apart, as inverse class frequencies are."""
+    weighted(draft, draw)
+    for index in range(draft.classes):
+        draft.edit("weight", ((index,), 2.0 ** draw.integer(-8, 6)))
 
 
 def zero_weight(draft: Draft, draw: Draw) -> None:
@@ -341,6 +375,12 @@ def hard_soft(draft: Draft, draw: Draw) -> None:
 def soft_needs_grad(draft: Draft, draw: Draw) -> None:
     """The class probabilities require a gradient, too (distillation)."""
     draft.change("target", grad=True)
+
+
+def only_soft_needs_grad(draft: Draft, draw: Draw) -> None:
+    """The class probabilities alone require a gradient."""
+    draft.change("target", grad=True)
+    draft.change("input", grad=False)
 
 
 # --- shapes -------------------------------------------------------------------------------

@@ -43,3 +43,10 @@ def own_target(draft: Draft, draw: Draw) -> int:
     spot = draw.integer(0, draft.classes - 1)
     constant_target(draft, spot)
     return spot
+
+
+def as_long_as_classes(draft: Draft, draw: Draw) -> None:
+    """(N, C, L), (N, C, L, M): the last dimension has as many entries as there are classes."""
+    classes = draw.among((3, 2, 4, 5))
+    rows = draw.among(((2, classes), (1, classes), (2, 3, classes), (classes, classes)))
+    draft.resize(rows, classes)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 # torch imports these (and sympy) at the first backward; here it happens once for all workers.
+import contextlib
+
 import torch.autograd.graph
 import torch.fx.experimental.symbolic_shapes
+
+with contextlib.suppress(ImportError):  # Hypothesis looks after its state where it exists
+    import numpy.random  # noqa: F401
 
 from . import discover, engine, worker
 

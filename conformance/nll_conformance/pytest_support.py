@@ -13,6 +13,7 @@ How an outcome is told, in the words of pytest:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,7 +135,8 @@ class RuleItem(pytest.Item):
         self.check.check()
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        return self.path, None, self.name
+        # Not the name alone: pytest would take its dot for one between class and method.
+        return self.path, None, f"{PLACE} {self.name}"
 
 
 class Rules(pytest.Collector):
@@ -300,8 +302,11 @@ class Judging:
             report.wasxfail = f"passes now: {result.reason}"
         return report
 
-    def _payload(self, check: RuleCheck, result: Result) -> dict[str, Any]:
-        """What the end of the run needs; the facts of a run travel once for each process."""
+    def _payload(self, check: RuleCheck, result: Result) -> str:
+        """What the end of the run needs; the facts of a run travel once for each process.
+
+        As JSON text: xdist refuses a subclass of str, such as torch's version, by crashing.
+        """
         payload: dict[str, Any] = {"run": check.origin, "result": plain(result.to_json())}
         if check.origin not in self._sent:
             self._sent.add(check.origin)
@@ -312,12 +317,12 @@ class Judging:
                 rule: [facts.sentence, facts.source, list(facts.needs)]
                 for rule, facts in check.run.rules.items()
             }
-        return payload
+        return json.dumps(payload)
 
-    def gather(self, payload: Mapping[str, Any]) -> None:
+    def gather(self, payload: str) -> None:
         """Keep the result of one report."""
         if not self._is_worker:
-            self._gathered.add(payload)
+            self._gathered.add(json.loads(payload))
 
     # --- the end -------------------------------------------------------------------------
 

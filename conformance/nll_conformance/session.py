@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fnmatch
 import functools
 import os
 import platform
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 
 from . import expected as expectations
 from . import results as files
+from .discover import registered
 from .errors import UsageError, unknown
 from .isolation import ForkServer
 from .model import BAD_OUTCOMES, PROFILES, SPEC_VERSION, Expected, Profile, Result
@@ -168,7 +170,7 @@ class Session:
             self._server.start()
         self._seed = self._choose_seed()
         entries: tuple[expectations.Entry, ...] = ()
-        for number, given in enumerate(self._given):
+        for number, given in enumerate(_expanded(self._given)):
             target = self._load(given)
             self._targets.append(target)
             if number == 0 and self.options.expected is not None:
@@ -437,6 +439,20 @@ def check(loss: str | Any, **options: Any) -> Report:
         elif name in options:
             options[name] = tuple(options[name])
     return Session([loss], Options(**options)).run()
+
+
+def _expanded(given: Sequence[str | Any]) -> list[str | Any]:
+    """Globs over registered names (``torch_*``) replaced by what they match."""
+    found: list[str | Any] = []
+    for target in given:
+        if not isinstance(target, str) or "*" not in target:
+            found.append(target)
+            continue
+        names = fnmatch.filter(registered(), target)
+        if not names:
+            raise unknown("implementation", target, registered())
+        found += names
+    return found
 
 
 def _job(triple: Sequence[str]) -> Job:

@@ -37,12 +37,14 @@ def options_of(given: Mapping[str, Any]) -> Options:
     for name in given:
         if name not in choices:
             raise unknown("option", name, choices)
-    lists = {
-        name: tuple(filter(None, value.split(","))) if isinstance(value, str) else tuple(value)
-        for name, value in given.items()
-        if name in _LISTS
-    }
+    lists = {name: _words(value) for name, value in given.items() if name in _LISTS}
     return Options(**{**given, **lists})
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        return tuple(value)
+    return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
 class Servers:

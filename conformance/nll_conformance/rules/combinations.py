@@ -11,6 +11,7 @@ from ..classification import (
     smoothed,
     soft,
     spatial,
+    unbatched,
     weighted,
 )
 from ..contract import rule
@@ -21,10 +22,10 @@ from ._families import CLASSES
 
 
 def _everything(draft: Draft, draw: Draw) -> None:
-    if draft.can("spatial") and draw.yes():
-        spatial(draft, draw)
-    else:
-        draw.among((several_rows, odd_rows))(draft, draw)
+    shapes = [several_rows, odd_rows]
+    shapes += [spatial, spatial] if draft.can("spatial") else []
+    shapes += [unbatched] if draft.can("unbatched") else []
+    draw.among(shapes)(draft, draw)
     if draft.can("weight") and draw.yes():
         weighted(draft, draw)
     if draft.can("label_smoothing") and draw.yes():

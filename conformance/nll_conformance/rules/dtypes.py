@@ -149,3 +149,32 @@ def autocast(case: Case, call: Caller) -> Judgement:
 def negative_targets_of_int64(case: Case, call: Caller) -> Judgement:
     """Targets keep their 64-bit sign: -100 is not 156."""
     yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction),
+    source="a loss's dtype follows from its inputs, not from a process-wide default",
+    share=0.4,
+    shows="""
+        torch.set_default_dtype(torch.float64 if input.dtype != torch.float64 else torch.float32)
+        loss = {call}
+        {backward}
+        assert loss.dtype in (input.dtype, torch.float32), loss.dtype
+    """,
+)
+def default_dtype(case: Case, call: Caller) -> Judgement:
+    """Another default dtype changes neither the loss nor its dtype."""
+    usual = call(case).value.dtype
+    before = torch.get_default_dtype()
+    other = torch.float32 if case.dtype == "float64" else torch.float64
+    torch.set_default_dtype(other)
+    try:
+        seen = call(case)
+    finally:
+        torch.set_default_dtype(before)
+    yield from holds(
+        seen.value.dtype == usual,
+        f"the loss is {seen.value.dtype} under the default dtype {other}, else {usual}",
+    )
+    yield from agrees(seen)

@@ -13,6 +13,7 @@ from ..cases import (
     scalar_upstream,
     strided_upstream,
     unreduced,
+    upstream,
     vary,
 )
 from ..classification import (
@@ -28,7 +29,7 @@ from ..classification import (
 )
 from ..contract import rule
 from ..errors import TargetRaised
-from ..judge import agrees, gradients_agree, identical
+from ..judge import agrees, exact_zero, gradients_agree, identical
 from ..model import Case, Finding, Judgement, Measured
 from ..observe import Caller
 from ..second import curvature_agrees
@@ -355,3 +356,112 @@ def second_order(case: Case, call: Caller) -> Judgement:
     Judged in float64 and float32 only, against the second derivative of the exact formula.
     """
     yield from curvature_agrees(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source="training loops clip and zero gradients in place",
+    needs=GRADIENT,
+    share=0.6,
+    shows="""
+        loss = {call}
+        loss.backward(upstream, retain_graph=True)
+        for leaf in [{leaves}]:
+            leaf.grad.zero_()
+        loss.backward(upstream)
+    """,
+)
+def grad_changed_in_place(case: Case, call: Caller) -> Judgement:
+    """A gradient that was clipped or zeroed in place leaves the next backward right.
+
+    The gradient that arrives must not be a buffer that the loss still uses.
+    """
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    call.backward(value, upstream, retain_graph=True)
+    for tensor in tensors.values():
+        if tensor.grad is not None:
+            tensor.grad.zero_()
+    call.backward(value, upstream)
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source="training loops scale the loss in place (loss /= steps)",
+    needs=GRADIENT,
+    share=0.6,
+    shows="""
+        loss = {call}
+        try:
+            loss /= 4.0
+            loss.backward(upstream * 4.0)
+        except RuntimeError:
+            raise SystemExit(0)
+    """,
+)
+def loss_scaled_in_place(case: Case, call: Caller) -> Judgement:
+    """A loss that is divided in place gives the divided gradient, or an error."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    yield Measured()
+    try:
+        value /= 4.0
+        call.backward(value, upstream * 4.0)
+    except (RuntimeError, TargetRaised):
+        return
+    seen = call.observation(case, value, call.grads(tensors), tensors)
+    yield from gradients_agree(seen)
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=GRADIENT,
+    share=0.6,
+    shows="""
+        first = {call}
+        loss = {call}
+        torch.autograd.backward([first, loss], [upstream, upstream])
+        for leaf in [{leaves}]:
+            leaf.grad /= 2
+    """,
+)
+def used_twice(case: Case, call: Caller) -> Judgement:
+    """Two losses of the same tensors, differentiated together, give twice the gradient."""
+    tensors = call.tensors(case)
+    values = [call.forward(case, tensors) for _ in range(2)]
+    upstream = call.upstream(case, values[0])
+    if upstream.shape != values[0].shape:
+        return
+    try:
+        torch.autograd.backward(values, [upstream, upstream])
+    except RuntimeError as error:
+        raise TargetRaised(error, "backward of two losses") from error
+    # Halving is exact, but for gradients so small that doubling had been exact only there.
+    grads = {n: None if g is None else g / 2 for n, g in call.grads(tensors).items()}
+    yield from gradients_agree(call.observation(case, values[0], grads, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, upstream(offset=0.0)),
+    source=SOURCE,
+    needs=GRADIENT,
+    share=0.3,
+)
+def upstream_zero(case: Case, call: Caller) -> Judgement:
+    """An upstream gradient of zero gives a gradient of exactly zero."""
+    seen = call(case)
+    for name, grad in seen.grads.items():
+        everywhere = torch.ones(seen.arguments[name].shape, dtype=torch.bool)
+        yield from exact_zero(f"gradient of {name}", grad, everywhere)

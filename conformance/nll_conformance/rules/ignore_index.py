@@ -10,9 +10,11 @@ from ..classification import (
     ignored,
     ignored_class,
     ignored_run,
+    ignored_thousands,
     nonfinite_ignored,
     several_rows,
     spatial,
+    unbatched,
     weighted,
 )
 from ..contract import rule
@@ -216,3 +218,30 @@ def nonfinite_gradient(case: Case, call: Caller) -> Judgement:
     seen = call(case)
     yield from holds("input" in seen.grads, "no gradient arrived at 'input'")
     yield from exact_zero("gradient of input", seen.grads.get("input"), _left_out(case))
+
+
+@rule(
+    "must",
+    cases=vary(ignored_thousands, any_reduction),
+    source=SOURCE,
+    needs=IGNORE,
+    families=CLASSES,
+    share=0.25,
+)
+def thousands(case: Case, call: Caller) -> Judgement:
+    """Thousands of counted and ignored rows are counted exactly."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(unbatched, all_ignored, option("reduction", "sum", "none")),
+    source=SOURCE,
+    needs=("ignore_index", "unbatched", "reduction_sum", "reduction_none"),
+    families=CLASSES,
+    share=0.4,
+)
+def unbatched_row(case: Case, call: Caller) -> Judgement:
+    """A single unbatched sample is ignored like a row: loss and gradient are zero."""
+    yield Measured()  # zero is what is asked for: any other number would be outside
+    yield from agrees(call(case))

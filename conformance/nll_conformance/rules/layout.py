@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..cases import any_reduction, laid_out, one_of, vary
-from ..classification import several_rows, spatial
+from ..classification import masked, several_rows, spatial
 from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement
@@ -69,4 +69,17 @@ def spatial_input(case: Case, call: Caller) -> Judgement:
 )
 def far_rows(case: Case, call: Caller) -> Judgement:
     """Rows that lie more than 2**31 elements apart are found: offsets are 64 bits wide."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, masked, laid_out("mask", "strided", "shifted"), any_reduction),
+    source=SOURCE,
+    needs=("mask",),
+    families=CLASSES,
+    share=0.5,
+)
+def mask(case: Case, call: Caller) -> Judgement:
+    """A mask that is a strided or offset view is read by its strides."""
     yield from agrees(call(case))

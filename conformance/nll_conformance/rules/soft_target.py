@@ -7,6 +7,7 @@ from ..classification import (
     hard_soft,
     huge_logits,
     masked_classes,
+    only_soft_needs_grad,
     several_rows,
     smoothed,
     soft,
@@ -199,4 +200,17 @@ def strided(case: Case, call: Caller) -> Judgement:
 )
 def nothing_of_nothing(case: Case, call: Caller) -> Judgement:
     """A class at -inf with target probability 0 contributes 0, not NaN."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, soft, only_soft_needs_grad, any_reduction),
+    source="torch.autograd: each input that requires a gradient gets it, whatever the others do",
+    needs=("soft_target", "gradient"),
+    families=CLASSES,
+    share=0.5,
+)
+def only_target_gradient(case: Case, call: Caller) -> Judgement:
+    """Probabilities get their gradient also where the logits require none."""
     yield from agrees(call(case))

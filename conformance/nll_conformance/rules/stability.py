@@ -7,7 +7,9 @@ from ..classification import (
     block_maximum,
     excluded_target,
     huge_logits,
+    lowest_classes,
     masked_classes,
+    nan_row,
     near_uniform,
     offset_logits,
     ramped,
@@ -96,4 +98,28 @@ def no_smoothing_of_minus_infinity(case: Case, call: Caller) -> Judgement:
 )
 def impossible_target(case: Case, call: Caller) -> Judgement:
     """A target whose own logit is -inf has an infinite loss, not a clamped one and not NaN."""
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(lowest_classes, unreduced),
+    source="masking with finfo.min or -1e9 is common practice",
+    families=("cross_entropy",),
+    share=0.7,
+)
+def classes_at_lowest(case: Case, call: Caller) -> Judgement:
+    """Other classes at the dtype's lowest number, or far below, have probability 0."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(nan_row, unreduced, forward_only),
+    source="IEEE 754: NaN propagates; a diverged model must be seen",
+    families=("cross_entropy",),
+    share=0.5,
+)
+def nan_shows(case: Case, call: Caller) -> Judgement:
+    """A NaN among a counted row's logits makes that row's loss NaN, and no other row's."""
     yield from value_agrees(call(case))

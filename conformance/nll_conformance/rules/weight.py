@@ -7,7 +7,9 @@ from ..classification import (
     negative_weight,
     several_rows,
     spatial,
+    spread_weights,
     square,
+    unbatched,
     weighted,
     zero_weight,
 )
@@ -103,4 +105,30 @@ def spatial_rows(case: Case, call: Caller) -> Judgement:
 )
 def strided(case: Case, call: Caller) -> Judgement:
     """A weight that is a strided or offset view is read by its strides."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, spread_weights, any_reduction),
+    source=SOURCE,
+    needs=WEIGHT,
+    families=CLASSES,
+    share=0.6,
+)
+def wide_range(case: Case, call: Caller) -> Judgement:
+    """Weights orders of magnitude apart, as inverse frequencies are, keep their ratios."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(unbatched, weighted, any_reduction),
+    source=SOURCE,
+    needs=("weight", "unbatched"),
+    families=CLASSES,
+    share=0.5,
+)
+def unbatched_row(case: Case, call: Caller) -> Judgement:
+    """A single unbatched sample is weighted like a row: its weight cancels in the mean."""
     yield from agrees(call(case))

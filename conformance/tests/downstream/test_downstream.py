@@ -72,9 +72,7 @@ class Repository:
         self.packages = packages
         pip = (sys.executable, "-m", "pip", "--python", self.bin / "python", "install")
         sample = wheel_of(self.folder, folder / "theirs")
-        installed = run(
-            *pip, "--quiet", "--no-deps", "--no-index", self.wheel, sample, cwd=folder
-        )
+        installed = run(*pip, "--quiet", "--no-deps", "--no-index", self.wheel, sample, cwd=folder)
         assert installed.returncode == 0, installed.stderr
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -151,7 +149,7 @@ def test_its_own_pytest_test_passes_with_its_known_failures(repository):
         tested.stdout
     )
     assert "a target of another shape is broadcast" in tested.stdout
-    assert re.search(r"2 passed, 4 xfailed", tested.stdout)
+    assert re.search(r"1 passed, 2 xfailed", tested.stdout)
 
 
 def test_a_broken_loss_turns_its_pytest_test_red_for_that_reason(broken):
@@ -160,7 +158,7 @@ def test_a_broken_loss_turns_its_pytest_test_red_for_that_reason(broken):
     assert "FAIL ignore_index.default  mypackage  float32 cpu" in tested.stdout
     assert "from mypackage.losses import fused_ce" in tested.stdout
     assert "Traceback" not in tested.stdout
-    assert re.search(r"1 failed, 5 deselected", tested.stdout)
+    assert re.search(r"1 failed, 2 deselected", tested.stdout)
 
 
 def test_a_broken_loss_turns_its_check_red_for_that_reason(broken):

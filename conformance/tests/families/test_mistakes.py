@@ -55,7 +55,7 @@ MISTAKES: list[tuple[str, Callable[[Tensor, Tensor], Any], str]] = [
     ("cross_entropy", lambda x, t: -F.cross_entropy(x, t), "sign is flipped"),
     ("cross_entropy", lambda x, t: F.cross_entropy(x, t) / 0.6931471805599453, "base 2"),
     ("cross_entropy", lambda x, t: F.cross_entropy(x, t).exp(), "perplexity"),
-    ("cross_entropy", lambda x, t: F.cross_entropy(x.T, t % len(x)) * 0, "returns 0"),
+    ("cross_entropy", lambda x, t: x.sum() * 0, "returns 0"),
     ("cross_entropy", lambda x, t: (x.argmax(1) == t).double().mean(), "the accuracy"),
     ("cross_entropy", lambda x, t: F.nll_loss(x.log_softmax(0), t), "over the batch"),
     ("cross_entropy", lambda x, t: F.nll_loss(x.softmax(1), t), "logarithm is missing"),

@@ -14,14 +14,12 @@ from nll_conformance.declare import Amendments, subject_of
 from nll_conformance.families.nll import cases as own
 from nll_conformance.families.nll.oracle import truth
 from nll_conformance.model import Case
-from nll_conformance.picked_cases import every_target
 from nll_impls import implementations
 
 from .picked_losses import (
     DTYPES,
     Dice,
     Loss,
-    all_rules,
     axis_of,
     campaign,
     divided_first,
@@ -32,6 +30,7 @@ from .picked_losses import (
     one_hot_then_sum,
     one_hot_times,
     same,
+    some_rules,
     subject,
     times_reciprocal,
     verdict,
@@ -45,7 +44,6 @@ VARIATIONS = (
     own.far_below,
     own.impossible_elsewhere,
     own.impossible_target,
-    every_target(-7.5),
 )
 
 
@@ -93,16 +91,16 @@ VARIANTS: dict[str, tuple[Loss, str]] = {
     "chunked": (of(torch.neg, mean=in_chunks), "fp32_inside"),
     "divided first": (of(torch.neg, mean=divided_first), "fp32_inside"),
     "reciprocal": (of(torch.neg, mean=times_reciprocal), "fp32_inside"),
-    "weight first": (of(torch.neg, weigh=lambda l, w: -((-w) * l)), "fp32_inside"),
+    "weight first": (of(torch.neg, weigh=lambda loss, w: -((-w) * loss)), "fp32_inside"),
     "custom gradient": (of(torch.neg, pick=copied), "fp32_inside"),
 }
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_correct_losses_stay_inside(dtype: str) -> None:
-    compared, worst, alarms = campaign(VARIANTS, "nll", dtype, 40, VARIATIONS)
+    compared, worst, alarms = campaign(VARIANTS, "nll", dtype, 30, VARIATIONS)
     assert not alarms, alarms[:3]
-    assert compared >= 2 * 40 * len(VARIANTS)
+    assert compared >= 2 * 30 * len(VARIANTS)
     assert max(worst.values()) <= 1
 
 
@@ -129,7 +127,7 @@ def test_oracle_against_fractions() -> None:
     of_loss = subject(VARIANTS["gather"][0], "nll")
     finite = tuple(v for v in VARIATIONS if v is not own.impossible_target)
     seen = 0
-    for number in range(150):
+    for number in range(100):
         case = drawn(of_loss, "float32", f"exact {number}", finite)
         rows, den = fractions(case)
         if case.reduction == "mean" and den == 0:
@@ -154,7 +152,7 @@ def test_oracle_against_fractions() -> None:
             assert error <= Fraction(2.0**-50) * (size + abs(true)), case
             assert float(bound) == float("inf") or error <= Fraction(float(bound)), case
             seen += 1
-    assert seen > 200
+    assert seen > 130
 
 
 def test_unweighted_rows_are_exact_to_the_bit() -> None:
@@ -172,11 +170,12 @@ def test_unweighted_rows_are_exact_to_the_bit() -> None:
 def test_bundled_conform(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(run.CASES, "quick", 4)
     excused = {e.rule for e in BUNDLED[name].expected}
-    dtype = DTYPES[sorted(BUNDLED).index(name)]
-    results = list(all_rules(subject_of(BUNDLED[name], name, Amendments()), dtype))
+    part = sorted(BUNDLED).index(name)
+    dtype = DTYPES[part]
+    results = list(some_rules(subject_of(BUNDLED[name], name, Amendments()), dtype, part))
     bad = {r.rule: r.message for r in results if r.outcome not in ("pass", "unsupported")}
     assert set(bad) <= excused, bad
-    assert len(results) > 80
+    assert len(results) > 30
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -259,9 +258,10 @@ FAULTS: dict[str, tuple[Loss, str, str]] = {
         of(torch.neg, pick=half_index), "nll.every_target_class", "float32"),
     "index in uint8": (of(torch.neg, pick=short_index), "nll.every_target_class", "float16"),
     "row of the neighbour": (of(torch.neg, pick=next_row), "splits.order", "float32"),
-    "wrong axis": (of(torch.neg, pick=last_axis), "shapes.spatial_input", "float32"),
+    "wrong axis": (of(torch.neg, pick=last_axis), "nll.classes_in_dim_one", "float32"),
     "mask times the loss": (
-        of(torch.neg, leave_out=lambda kept, loss: loss), "ignore_index.default", "float32"),
+        of(torch.neg, blank=None, leave_out=lambda kept, loss: kept * loss),
+        "ignore_index.nonfinite_loss", "float32"),
     "mean counts all rows": (
         of(torch.neg, count=lambda kept, w: torch.tensor(kept.numel())),
         "ignore_index.default", "float32"),
@@ -269,12 +269,14 @@ FAULTS: dict[str, tuple[Loss, str, str]] = {
         of(torch.neg, count=lambda kept, w: kept.sum()), "weight.rows", "float32"),
     "weight of another row": (
         of(torch.neg, weigh=position_weight), "weight.rows", "float32"),
-    "weight squared": (of(torch.neg, weigh=lambda l, w: l * w * w), "weight.rows", "bfloat16"),
-    "weight's size": (of(torch.neg, weigh=lambda l, w: l * w.abs()), "weight.negative", "float32"),
+    "weight squared": (
+        of(torch.neg, weigh=lambda loss, w: loss * w * w), "weight.rows", "bfloat16"),
+    "weight's size": (
+        of(torch.neg, weigh=lambda loss, w: loss * w.abs()), "weight.negative", "float32"),
     "mean of sequences' means": (
         of(torch.neg, mean=per_sequence), "mask.positions", "float32"),
     "denominator with an epsilon": (
-        of(torch.neg, mean=lambda l, d: l.sum() / (d + 1e-6)), "reductions.mean", "float64"),
+        of(torch.neg, mean=lambda loss, d: loss.sum() / (d + 1e-6)), "reductions.mean", "float64"),
     "gradient through the sign": (
         of(lambda x: -x + (x.relu() - x.relu().detach())), "nll.positive_entries", "float32"),
     "gradient leaks to all classes": (

@@ -14,13 +14,11 @@ from nll_conformance import run
 from nll_conformance.declare import Amendments, subject_of
 from nll_conformance.families.prob_nll import cases as own
 from nll_conformance.families.prob_nll.oracle import truth
-from nll_conformance.picked_cases import every_target
 from nll_impls import implementations
 
 from .picked_losses import (
     DTYPES,
     Loss,
-    all_rules,
     axis_of,
     campaign,
     divided_first,
@@ -31,6 +29,7 @@ from .picked_losses import (
     of,
     one_hot_then_sum,
     same,
+    some_rules,
     subject,
     times_reciprocal,
     verdict,
@@ -45,7 +44,6 @@ VARIATIONS = (
     own.certain,
     own.nearly_certain,
     own.impossible_target,
-    every_target(0.375),
 )
 
 
@@ -89,29 +87,33 @@ def of_p(value=minus_log, **steps) -> Loss:  # type: ignore[no-untyped-def]
 
 VARIANTS: dict[str, tuple[Loss, str]] = {
     "gather then log": (of_p(), "fp32_inside"),
-    "log then gather": (of(torch.neg, pick=log_then_gather), "fp32_inside"),
     "own dtype": (of_p(cast=same), "input_dtype"),
-    "own dtype, log first": (of(torch.neg, pick=log_then_gather, cast=same), "input_dtype"),
     "float64": (of_p(cast=double), "fp32_inside"),
     "chunked": (of_p(mean=in_chunks), "fp32_inside"),
     "base two": (of_p(base_two), "fp32_inside"),
     "log1p near one": (of_p(near_one), "fp32_inside"),
-    "log of 1/p": (of_p(lambda p: torch.where(p < 2.0**-100, -p.log(), (1.0 / p).log()) if
-                        p.dtype == torch.float64 else -p.log()), "fp32_inside"),
     "reciprocal gradient": (of_p(Reciprocal.apply), "fp32_inside"),
     "divided first": (of_p(mean=divided_first), "fp32_inside"),
     "reciprocal mean": (of_p(mean=times_reciprocal), "fp32_inside"),
     "one-hot": (of_p(pick=one_hot_then_sum), "fp32_inside"),
 }  # fmt: skip
-del VARIANTS["log of 1/p"]  # 1/p loses the relative accuracy of log p near 1
+
+#: Their gradient at a probability of 0 in a row that does not count is 0/0.
+LOG_FIRST: dict[str, tuple[Loss, str]] = {
+    "log then gather": (of(torch.neg, pick=log_then_gather), "fp32_inside"),
+    "own dtype, log first": (of(torch.neg, pick=log_then_gather, cast=same), "input_dtype"),
+}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_correct_losses_stay_inside(dtype: str) -> None:
-    compared, worst, alarms = campaign(VARIANTS, "prob_nll", dtype, 40, VARIATIONS)
+    compared, worst, alarms = campaign(VARIANTS, "prob_nll", dtype, 30, VARIATIONS)
     assert not alarms, alarms[:3]
-    assert compared >= 2 * 40 * len(VARIANTS)
+    assert compared >= 2 * 30 * len(VARIANTS)
     assert max(worst.values()) <= 1
+    positive = tuple(v for v in VARIATIONS if v is not own.impossible_target)
+    _, _, alarms = campaign(LOG_FIRST, "prob_nll", dtype, 30, positive)
+    assert not alarms, alarms[:3]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -119,7 +121,7 @@ def test_oracle_against_mpmath(dtype: str) -> None:
     of_loss = subject(VARIANTS["gather then log"][0], "prob_nll")
     judged = 0
     with mpmath.workprec(200):
-        for number in range(60):
+        for number in range(90):
             case = drawn(of_loss, dtype, f"exact {number}", VARIATIONS)
             tensors = case.build()
             p = tensors["input"].detach().double()
@@ -176,11 +178,12 @@ def test_what_is_exact() -> None:
 def test_bundled_conform(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(run.CASES, "quick", 4)
     excused = {e.rule for e in BUNDLED[name].expected}
-    dtype = DTYPES[sorted(BUNDLED).index(name)]
-    results = list(all_rules(subject_of(BUNDLED[name], name, Amendments()), dtype))
+    part = sorted(BUNDLED).index(name)
+    dtype = DTYPES[part]
+    results = list(some_rules(subject_of(BUNDLED[name], name, Amendments()), dtype, part))
     bad = {r.rule: r.message for r in results if r.outcome not in ("pass", "unsupported")}
     assert set(bad) <= excused, bad
-    assert len(results) > 80
+    assert len(results) > 30
 
 
 # --- faults -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ gradient is rounded once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from .rows import Rows, widened
 
 #: Small enough that ordinary inputs take several chunks, the last of them ragged.
 ROWS = 16
+#: No input takes more chunks than this.
+CHUNKS = 256
 
 
 def _wide(*tensors: Tensor | None) -> list[Any]:
@@ -41,7 +44,8 @@ class RowLosses(torch.autograd.Function):
         ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, shell: Rows
     ) -> Tensor:
         """One chunk of logits after the other."""
-        ctx.save_for_backward(hidden, head, bias)
+        # the weight too: autograd then notices if it is changed before backward
+        ctx.save_for_backward(hidden, head, bias, shell.weight)
         ctx.shell = shell
         with torch.autocast(hidden.device.type, enabled=False):
             chunks = [_losses(rows) for _, rows in _chunks(shell, *_wide(hidden, head, bias))]
@@ -51,7 +55,7 @@ class RowLosses(torch.autograd.Function):
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """The logits again; their gradient goes through the head chunk by chunk."""
-        given = ctx.saved_tensors
+        *given, _ = ctx.saved_tensors
         hidden, head, bias = _wide(*given)
         grads = [torch.zeros_like(tensor) for tensor in (hidden, head)]
         to_hidden, to_head = grads
@@ -68,7 +72,7 @@ class RowLosses(torch.autograd.Function):
         return *_as_given(found, given), None
 
 
-def _as_given(grads: tuple[Tensor, ...], given: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+def _as_given(grads: tuple[Tensor, ...], given: list[Tensor | None]) -> list[Tensor | None]:
     pairs = zip(grads, given, strict=True)
     return [None if tensor is None else grad.to(tensor.dtype) for grad, tensor in pairs]
 
@@ -78,7 +82,8 @@ def _chunks(
 ) -> Iterator[tuple[slice, Rows]]:
     """Slices of the rows with their logits; ``shell`` brings everything but the logits."""
     start = 0
-    for rows in shell.split(ROWS):
+    size = max(ROWS, math.ceil(shell.kept.numel() / CHUNKS))
+    for rows in shell.split(size):
         part = slice(start, start + rows.kept.numel())
         logits = functional.linear(hidden[part], head, bias).detach()
         yield part, rows.with_logits(logits)

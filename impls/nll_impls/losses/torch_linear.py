@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional
 
 #: Small enough that ordinary inputs take several chunks, the last of them ragged.
 ROWS = 7
+#: No input takes more chunks than this.
+CHUNKS = 256
 
 
 def chunked(
@@ -24,7 +27,7 @@ def chunked(
 ) -> Tensor:
     """``F.linear_cross_entropy`` in chunks of rows, its backward as often as asked."""
     options: Any = torch.nn.LinearCrossEntropyOptions(
-        batch_chunk_size=ROWS, allow_retain_graph=True
+        batch_chunk_size=max(ROWS, math.ceil(input.shape[0] / CHUNKS)), allow_retain_graph=True
     )
     return functional.linear_cross_entropy(
         input,

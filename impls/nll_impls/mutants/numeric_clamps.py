@@ -37,13 +37,13 @@ def log_of_p_plus_1e12th(call: Call) -> Tensor:
 
 @mutant(source="Keras: clipped probabilities", caught_by=FAR)
 def p_clamped(call: Call) -> Tensor:
-    """p is kept within 1e-7 of 0 and 1."""
+    """P is kept within 1e-7 of 0 and 1."""
     return _valued(call, lambda x: x.softmax(-1).clamp(1e-7, 1.0 - 1e-7).log())
 
 
 @mutant(source="Keras: clipped probabilities", caught_by=FAR)
 def p_clamped_below(call: Call) -> Tensor:
-    """p is at least 1e-7, loss and gradient alike."""
+    """P is at least 1e-7, loss and gradient alike."""
     return _of(call, lambda x: x.softmax(-1).clamp(min=1e-7).log())
 
 
@@ -65,14 +65,10 @@ def logits_clamped_at_80(call: Call) -> Tensor:
     return _of(call, lambda x: x.clamp(-80.0, 80.0).log_softmax(-1))
 
 
-@mutant(
-    source="auxiliary z-loss left on", caught_by=("values.row_loss", "stability.common_offset")
-)
+@mutant(source="auxiliary z-loss left on", caught_by=("values.row_loss", "stability.common_offset"))
 def z_loss_added(call: Call) -> Tensor:
     """1e-4 times the square of the log-sum-exp is added."""
-    return _of(
-        call, lambda x: x.log_softmax(-1) - 1e-4 * x.logsumexp(-1, keepdim=True).square()
-    )
+    return _of(call, lambda x: x.log_softmax(-1) - 1e-4 * x.logsumexp(-1, keepdim=True).square())
 
 
 @mutant(

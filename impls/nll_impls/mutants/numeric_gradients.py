@@ -22,8 +22,7 @@ def _inner(call: Call, inner: Callable[[Saved], Tensor]) -> Tensor:
 def _from_p(call: Call, change: Callable[[Tensor], Tensor]) -> Tensor:
     return _inner(
         call,
-        lambda saved: change(saved.probabilities) * saved.share.sum(-1, keepdim=True)
-        - saved.share,
+        lambda saved: change(saved.probabilities) * saved.share.sum(-1, keepdim=True) - saved.share,
     )
 
 
@@ -61,10 +60,11 @@ def p_not_weighted(call: Call) -> Tensor:
     """The weight scales the target's part of the gradient alone."""
     return _inner(
         call,
-        lambda saved: saved.probabilities * (saved.share != 0).any(-1, keepdim=True)
-        - saved.share
-        if call.weight is not None and not call.soft
-        else saved.inner(),
+        lambda saved: (
+            saved.probabilities * (saved.share != 0).any(-1, keepdim=True) - saved.share
+            if call.weight is not None and not call.soft
+            else saved.inner()
+        ),
     )
 
 
@@ -99,9 +99,7 @@ def ragged_block_gets_none(call: Call) -> Tensor:
 @mutant(source=SOURCE, caught_by=("gradients.confident", "gradients.wrong"))
 def small_entries_cut(call: Call) -> Tensor:
     """Entries below 1e-6 are set to zero."""
-    return _inner(
-        call, lambda saved: torch.where(saved.inner().abs() < 1e-6, 0.0, saved.inner())
-    )
+    return _inner(call, lambda saved: torch.where(saved.inner().abs() < 1e-6, 0.0, saved.inner()))
 
 
 @mutant(source=SOURCE, caught_by=("gradients.upstream_scale", "gradients.wrong"))
@@ -110,9 +108,7 @@ def clipped_to_one(call: Call) -> Tensor:
     return by_hand(call, lambda saved, grad: saved.gradient(grad).clamp(-1.0, 1.0))
 
 
-@mutant(
-    source="Liger-Kernel#1329", caught_by=("gradients.confident", "gradients.every_entry")
-)
+@mutant(source="Liger-Kernel#1329", caught_by=("gradients.confident", "gradients.every_entry"))
 def target_subtracted_in_bfloat16(call: Call) -> Tensor:
     """One is subtracted from the target's probability in bfloat16."""
 

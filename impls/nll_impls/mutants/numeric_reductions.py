@@ -46,7 +46,7 @@ def mean_of_block_means(call: Call) -> Tensor:
     rows = call.rows()
     losses = kept(rows, row_losses(rows)).reshape(-1)
     means = []
-    for part, block in zip(losses.split(8), rows.split(8), strict=True):
+    for part, block in zip(torch.split(losses, 8), rows.split(8), strict=True):
         means.append(part.sum() / counted(block))
     if len(means) < 2:
         return cross_entropy(call)

@@ -43,25 +43,25 @@ def _summed(
 
 @mutant(source=SOURCE, caught_by=FEW)
 def exp_in_bfloat16(call: Call) -> Tensor:
-    """exp takes and gives bfloat16."""
+    """Exp takes and gives bfloat16."""
     return _summed(call, lambda d: d.bfloat16().exp().to(d.dtype))
 
 
 @mutant(source=SOURCE, caught_by=FEW)
 def exp_rounded_to_bfloat16(call: Call) -> Tensor:
-    """exp is stored in bfloat16."""
+    """Exp is stored in bfloat16."""
     return _summed(call, lambda d: _through(d.exp(), torch.bfloat16))
 
 
 @mutant(source=SOURCE, caught_by=FEW)
 def exp_rounded_to_float16(call: Call) -> Tensor:
-    """exp is stored in float16."""
+    """Exp is stored in float16."""
     return _summed(call, lambda d: _through(d.exp(), torch.float16))
 
 
 @mutant(source=SOURCE, caught_by=FEW)
 def difference_in_bfloat16(call: Call) -> Tensor:
-    """exp is taken of differences to the maximum rounded to bfloat16."""
+    """Exp is taken of differences to the maximum rounded to bfloat16."""
     return _summed(call, lambda d: _through(d, torch.bfloat16).exp())
 
 
@@ -76,7 +76,7 @@ def _polynomial(shifted: Tensor) -> Tensor:
 
 @mutant(source=SOURCE, caught_by=FEW, dtypes=WIDE)
 def exp_by_short_polynomial(call: Call) -> Tensor:
-    """exp by a polynomial that is right to five digits."""
+    """Exp by a polynomial that is right to five digits."""
     return _summed(call, _polynomial)
 
 

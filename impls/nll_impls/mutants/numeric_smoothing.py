@@ -48,13 +48,13 @@ def target_keeps_all(call: Call) -> Tensor:
 
 @mutant(source=SOURCE, caught_by=ROWS)
 def target_gets_no_share(call: Call) -> Tensor:
-    """eps / C goes to all classes but the target."""
+    """Eps / C goes to all classes but the target."""
     return _mixed(call, lambda hot, eps, c: (1.0 - eps) * hot + eps / c * (1.0 - hot))
 
 
 @mutant(source=SOURCE, caught_by=ROWS)
 def eps_in_bfloat16(call: Call) -> Tensor:
-    """eps is rounded to bfloat16."""
+    """Eps is rounded to bfloat16."""
     eps = float(torch.tensor(call.label_smoothing).bfloat16())
     return cross_entropy(call.but(label_smoothing=eps))
 

@@ -78,7 +78,7 @@ def padded_with_zeros(call: Call) -> Tensor:
 
 @mutant(source=SOURCE, caught_by=OVERFLOW)
 def maximum_not_subtracted(call: Call) -> Tensor:
-    """exp of the logits as they are."""
+    """Exp of the logits as they are."""
     rows = call.rows()
     log_p = rows.logits - rows.logits.exp().sum(-1, keepdim=True).log()
     return reduced(rows, kept(rows, row_losses(rows, log_p)))
@@ -102,7 +102,7 @@ def running_sum_not_rescaled(call: Call) -> Tensor:
     """The sum so far is not rescaled when a block of 16 raises the maximum."""
     rows = call.rows()
     top, total = torch.full_like(rows.logits[..., :1], -torch.inf), torch.zeros(())
-    for block in rows.logits.detach().split(16, -1):
+    for block in torch.split(rows.logits.detach(), 16, -1):
         top = torch.maximum(top, block.amax(-1, keepdim=True))
         shift = torch.where(torch.isneginf(top), 0.0, top)
         total = total + (block - shift).exp().sum(-1, keepdim=True)
@@ -118,7 +118,7 @@ def _added_in(call: Call, dtype: torch.dtype, block: int) -> Tensor:
     top = x.amax(-1, keepdim=True)
     shifted = x - torch.where(torch.isneginf(top), 0.0, top)
     terms = torch.nn.functional.pad(shifted.exp(), (0, -x.shape[-1] % block))
-    sums = terms.unflatten(-1, (-1, block))
+    sums = terms.reshape(*terms.shape[:-1], -1, block)
     lanes = sums.sum(-1, keepdim=True) if block == 128 else sums
     total = torch.zeros_like(lanes[..., 0, :], dtype=dtype)
     for lane in lanes.to(dtype).unbind(-2):

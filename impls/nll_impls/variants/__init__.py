@@ -18,9 +18,7 @@ def _exposed(name: str) -> tuple[Implementation, ...]:
         implementation
         for module in sorted(module.name for module in pkgutil.iter_modules(__path__))
         if not module.startswith("_")
-        for implementation in getattr(
-            importlib.import_module(f"{__name__}.{module}"), name, ()
-        )
+        for implementation in getattr(importlib.import_module(f"{__name__}.{module}"), name, ())
     )
 
 

@@ -26,7 +26,7 @@ class _LogSoftmax(torch.autograd.Function):
         return log_p
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """The gradient less its sum's share of each probability."""
         (p,) = ctx.saved_tensors

@@ -10,8 +10,8 @@ from ._engine import by_hand, composed, finite
 
 
 def _block_chain(x: Tensor) -> Tensor:
-    blocks = x.split(128, 1)
-    log_sum = blocks[0].logsumexp(1, keepdim=True)
+    blocks = torch.split(x, 128, 1)
+    log_sum: Tensor = blocks[0].logsumexp(1, keepdim=True)
     for block in blocks[1:]:
         log_sum = torch.logaddexp(log_sum, block.logsumexp(1, keepdim=True))
     return x - log_sum
@@ -35,12 +35,12 @@ def _cumulative(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _vocabulary_parallel(x: Tensor) -> tuple[Tensor, Tensor]:
     """Four shards with a maximum and a sum each, then one exchange of both."""
-    shards = x.split(-(-x.shape[1] // 4), 1)
+    shards = torch.split(x, -(-x.shape[1] // 4), 1)
     tops = torch.cat([shard.amax(1, keepdim=True) for shard in shards], 1)
     sums = torch.cat(
         [
             (shard - finite(top)).exp().sum(1, keepdim=True)
-            for shard, top in zip(shards, tops.split(1, 1), strict=True)
+            for shard, top in zip(shards, torch.split(tops, 1, 1), strict=True)
         ],
         1,
     )

@@ -29,7 +29,7 @@ class _Early(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         """What forward has computed, scaled row by row."""
         gradient, nll, kept = ctx.saved_tensors

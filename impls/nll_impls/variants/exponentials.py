@@ -59,7 +59,8 @@ def _against_the_others(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _special(x: Tensor) -> Tensor:
-    return torch.special.log_softmax(x, 1)
+    result: Tensor = torch.special.log_softmax(x, 1)
+    return result
 
 
 def _shifted_by_an_integer(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +78,7 @@ def _log_first(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _less_one(x: Tensor) -> tuple[Tensor, Tensor]:
-    """p = 1 + expm1(log p), which keeps the digits of what p lacks of one."""
+    """P = 1 + expm1(log p), which keeps the digits of what p lacks of one."""
     log_p = torch.log_softmax(x, 1)
     near = log_p > -0.5
     return log_p, torch.where(near, 1.0 + log_p.expm1(), log_p.exp())

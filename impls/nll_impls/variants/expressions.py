@@ -51,7 +51,8 @@ def kl_divergence(
     fixed = q.detach()
     terms = F.kl_div(log_p, fixed, reduction="none") + torch.special.entr(fixed)
     # the two logarithms of q cancel, in the derivative too
-    terms = terms + (fixed - q) * log_p.detach()
+    if q.requires_grad:
+        terms = terms + (fixed - q) * log_p.detach()
     if weight is not None:
         terms = terms * weight.to(dtype)
     rows = terms.sum(-1).where(kept, 0.0)
@@ -236,7 +237,7 @@ def categorical(
     logits = input.to(dtype).movedim(dim, -1).where(kept.unsqueeze(-1), 0.0)
     index = target.where(kept, 0)
     model = torch.distributions.Categorical(logits=logits, validate_args=False)
-    rows: Tensor = -model.log_prob(index)
+    rows: Tensor = -model.log_prob(index)  # type: ignore[no-untyped-call]
     w = torch.ones_like(rows) if weight is None else weight.to(dtype)[index.long()]
     return _reduced((rows * w).where(kept, 0.0), w.where(kept, 0.0), reduction, input.dtype)
 

@@ -37,7 +37,7 @@ def _online(
     def engine(x: Tensor) -> tuple[Tensor, Tensor]:
         top = torch.full_like(x[:, :1], -torch.inf)
         s = torch.zeros_like(top)
-        for block in order(x.split(sizes(x.shape[1]), 1)):
+        for block in order(torch.split(x, sizes(x.shape[1]), 1)):
             higher = torch.maximum(top, block.amax(1, keepdim=True))
             shift = finite(higher)
             s = s * (top - shift).exp() + (block - shift).exp().sum(1, keepdim=True)

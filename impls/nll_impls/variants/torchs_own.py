@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._checked import check
 from ._declare import COMPOSED, EAGER, variant
 
 
@@ -114,9 +115,9 @@ def zero_of_nothing(
     """The mean over no rows is zero, with zero gradient."""
     if reduction == "mean" and _nothing_to_count(target, ignore_index):
         reduction = "sum"
-    return float32_result(
-        input, target, weight, ignore_index, reduction, label_smoothing
-    ).to(input.dtype)
+    return float32_result(input, target, weight, ignore_index, reduction, label_smoothing).to(
+        input.dtype
+    )
 
 
 def zero_undeclared(
@@ -140,6 +141,7 @@ def indices_as_probabilities(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """Class indices become probabilities, weight and smoothing are mixed in by hand."""
+    check(input, target, weight, ignore_index, reduction, label_smoothing)
     dim = 1 if input.dim() > 1 else 0
     classes = input.shape[dim]
     compute = torch.promote_types(input.dtype, torch.float32)
@@ -165,8 +167,6 @@ def indices_as_probabilities(
         return rows.to(input.dtype)
     if reduction == "sum":
         return rows.sum().to(input.dtype)
-    if reduction != "mean":
-        raise ValueError(f"{reduction} is not a valid value for reduction")
     return (rows.sum() / counted.expand_as(rows).where(kept, 0.0).sum()).to(input.dtype)
 
 
@@ -179,6 +179,7 @@ def one_image(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """All rows become the pixels of one image (1, C, R, 1)."""
+    check(input, target, weight, ignore_index, reduction, label_smoothing)
     classes_first = input.movedim(1, 0) if input.dim() > 1 else input
     image = classes_first.reshape(1, len(classes_first), -1, 1).contiguous()
     soft = target.is_floating_point()
@@ -224,7 +225,8 @@ class CrossEntropyModule(nn.Module):
 
 
 smoothed_instance = nn.CrossEntropyLoss(label_smoothing=0.1)
-summed_partial = functools.partial(float64_inside, reduction="sum", ignore_index=3)
+summed_partial = functools.partial(float64_inside, reduction="sum", label_smoothing=0.2)
+padded_partial = functools.partial(float64_inside, ignore_index=0)
 
 
 def deprecated_arguments(
@@ -263,9 +265,7 @@ IMPLEMENTATIONS = (
         promises=COMPOSED,
         expected=EAGER,
     ),
-    variant(
-        __name__, "rounded_rows", precision="rounded_rows", promises=COMPOSED, expected=EAGER
-    ),
+    variant(__name__, "rounded_rows", precision="rounded_rows", promises=COMPOSED, expected=EAGER),
     variant(__name__, "zero_of_nothing", divergences=ZERO, expected=EAGER),
     variant(__name__, "zero_undeclared", precision=None, expected=EAGER),
     variant(__name__, "indices_as_probabilities", promises=(*COMPOSED, "vmap")),
@@ -279,5 +279,6 @@ IMPLEMENTATIONS = (
         expected=EAGER,
     ),
     variant(__name__, "summed_partial", expected=EAGER),
+    variant(__name__, "padded_partial", lacks=("ignore_minus_100", "soft_target"), expected=EAGER),
     variant(__name__, "deprecated_arguments", expected=EAGER),
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..losses.rows import Rows
+from ._checked import check
 from ._declare import COMPOSED, EAGER, variant
 from ._engine import by_hand
 from .torchs_own import float64_inside
@@ -26,19 +27,20 @@ def recomputed(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """Nothing is kept for backward, which runs forward again."""
+    # the caller may change his own before backward
+    labels = target if target.requires_grad else target.clone()
+    own = None if weight is None else weight.clone()
 
     def again(logits: Tensor, labels: Tensor) -> Tensor:
-        rows = Rows.of(logits, labels, weight, ignore_index, reduction, label_smoothing).wide()
+        rows = Rows.of(logits, labels, own, ignore_index, reduction, label_smoothing).wide()
         return rows.reduced(rows.losses(rows.logits.log_softmax(-1), torch.neg))
 
-    loss: Tensor = checkpoint(
-        again, input, target, use_reentrant=False, preserve_rng_state=False
-    )
+    loss: Tensor = checkpoint(again, input, labels, use_reentrant=False, preserve_rng_state=False)
     return loss
 
 
 def _threaded(x: Tensor) -> tuple[Tensor, Tensor]:
-    parts = x.split(max(1, -(-len(x) // 3)))
+    parts = torch.split(x, max(1, -(-len(x) // 3)))
 
     def one(part: Tensor) -> Tensor:
         with torch.no_grad():
@@ -138,7 +140,7 @@ def class_chunks(
     rows = Rows.of(input, target, weight, ignore_index, reduction, label_smoothing).wide()
     top = rows.logits.detach().amax(-1, keepdim=True)
     shifted = rows.logits - torch.where(torch.isneginf(top), 0.0, top)
-    sums = [chunk.exp().sum(-1) for chunk in shifted.split(7, -1)]
+    sums = [chunk.exp().sum(-1) for chunk in torch.split(shifted, 7, -1)]
     log_sum = torch.stack(sums).sum(0).log().unsqueeze(-1)
     return rows.reduced(rows.losses(shifted, lambda values: log_sum - values))
 
@@ -169,6 +171,7 @@ def only_kept_rows(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """Ignored rows are cut out before anything is computed."""
+    check(input, target, weight, ignore_index, reduction, label_smoothing)
     dim = 1 if input.dim() > 1 else 0
     x = input.movedim(dim, -1).reshape(-1, input.shape[dim])
     if target.is_floating_point():

@@ -119,7 +119,7 @@ def _elements(parts: Parts, how: Arithmetic) -> Elements:
     error = error + parts.moved * (1 + q) / 2 + tiny(how) * (1 / parts.var + 2)
     error = error + OWN * U64 * (lg + 2 * q + size)
     value = (parts.log_var + q) / 2 + parts.full * HALF_LOG_2PI
-    peak = torch.maximum(parts.residual.square(), size)
+    peak = torch.maximum(torch.maximum(parts.residual.square(), q), size)
     return Elements(value, error, size, peak)
 
 

@@ -10,7 +10,7 @@ from ...contract import rule
 from ...judge import agrees, exact_zero, gradients_agree, value_agrees
 from ...model import Case, Judgement, Measured
 from ...observe import Caller
-from ...picked_cases import every_target
+from ...picked_cases import as_long_as_classes, every_target
 from .cases import (
     certain,
     dyadic,
@@ -120,4 +120,16 @@ def gradient_at_target_alone(case: Case, call: Caller) -> Judgement:
 def one_class_only(case: Case, call: Caller) -> Judgement:
     """With a single class of probability 1 loss zero still has the gradient -1, scaled."""
     yield Measured()  # zero is what is asked for: any other number would be outside
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(as_long_as_classes, any_reduction, mixed_upstream),
+    source="torch.nn.NLLLoss: input (N, C, d1, ..., dK)",
+    needs=("spatial",),
+    share=0.6,
+)
+def classes_in_dim_one(case: Case, call: Caller) -> Judgement:
+    """Classes are looked up in dim 1, also where the last dimension has as many entries."""
     yield from agrees(call(case))
