@@ -18,6 +18,7 @@ from .cases import Variation, forward_only, simplest
 from .declare import Amendments, subject_of
 from .discover import family_names, family_part, rules_of
 from .errors import TargetRaised, UsageError, unknown
+from .mistakes import looks_like
 from .model import DEVICES, DTYPES, PROFILES, Case, Finding, Implementation, Result, Rule
 from .observe import Caller
 from .reproducer import program
@@ -26,6 +27,8 @@ from .targets import Lazily, resolve
 from .wish import Wish
 
 SIMPLEST = "call.simplest"
+#: Themes whose failures may come of a classic mistake as a whole.
+MISTAKABLE = ("values", "reductions", *family_names())
 
 
 class Engine:
@@ -36,14 +39,13 @@ class Engine:
     ) -> None:
         self.wish = wish
         self._announce = announce
+        self._guessed: tuple[str | None, ...] = ()
         found = resolve(wish.target) if target is None else target
         self._found_implementation = isinstance(found, Implementation)
         amendments = Amendments(wish.family, wish.supports, wish.lacks, dict(wish.declare))
         self.subject = subject_of(found, wish.target, amendments)
         self.rules = rules_of(self.subject.implementation.family)
-        self.mode = Mode(
-            wish.profile, wish.seed, Path(wish.database) if wish.database else None
-        )
+        self.mode = Mode(wish.profile, wish.seed, Path(wish.database) if wish.database else None)
         gc.freeze()  # what exists now is nobody's garbage; see side_effects.growth
 
     def describe(self) -> dict[str, Any]:
@@ -218,15 +220,13 @@ class Engine:
 
     def assume(self, seen: Mapping[str, str]) -> None:
         """Hold the loss to behaviour that was seen (by another worker, perhaps)."""
-        self.subject = replace(
-            self.subject, divergences={**seen, **self.subject.divergences}
-        )
+        self.subject = replace(self.subject, divergences={**seen, **self.subject.divergences})
 
     def run(
         self, rule_id: str, dtype: str, device: str, pinned: Iterable[Mapping[str, Any]] = ()
     ) -> Result:
         """The result of one rule, with a reproducer where it failed."""
-        return run_rule(
+        result = run_rule(
             self.subject,
             self.rules[rule_id],
             dtype,
@@ -236,6 +236,17 @@ class Engine:
             pinned=[Case.from_json(case) for case in pinned],
             reproduce=self.reproducer,
         )
+        if result.outcome == "fail" and self.rules[rule_id].theme in MISTAKABLE:
+            guess = self._guess()
+            if guess is not None:
+                return replace(result, message=f"{result.message}. A guess: {guess}")
+        return result
+
+    def _guess(self) -> str | None:
+        """Which classic mistake the loss looks like; asked once, of a loss that failed."""
+        if not self._guessed:
+            self._guessed = (looks_like(self.subject),)
+        return self._guessed[0]
 
     def replay(self, case: Case) -> Result:
         """Judge one case again under its rule."""

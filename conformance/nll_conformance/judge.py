@@ -127,9 +127,7 @@ def compare(what: str, got: torch.Tensor, exact: Exact, dtype: str) -> Judgement
         yield _finding(what, seen, exact, error, bad)
 
 
-def _measured(
-    error: torch.Tensor, exact: Exact, judged: torch.Tensor, dtype: str
-) -> Measured:
+def _measured(error: torch.Tensor, exact: Exact, judged: torch.Tensor, dtype: str) -> Measured:
     if not judged.any():
         return Measured(judged=False, discriminating=False)
     want, bound = exact.value, exact.bound
@@ -216,9 +214,7 @@ def identical(what: str, got: torch.Tensor | None, want: torch.Tensor | None) ->
     )
 
 
-def holds(
-    condition: bool, message: str, *, kind: str = "contract", want: str = ""
-) -> Judgement:
+def holds(condition: bool, message: str, *, kind: str = "contract", want: str = "") -> Judgement:
     """A plain fact is as it should be; ``message`` says what is wrong otherwise."""
     yield Measured()
     if not condition:

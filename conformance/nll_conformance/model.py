@@ -67,11 +67,7 @@ class Expected:
 
     def covers(self, rule: str, dtype: str, device: str) -> bool:
         """Whether this entry speaks of that result; an absent dtype or device means any."""
-        return (
-            self.rule == rule
-            and self.dtype in (None, dtype)
-            and self.device in (None, device)
-        )
+        return self.rule == rule and self.dtype in (None, dtype) and self.device in (None, device)
 
 
 @dataclass(frozen=True, eq=False)

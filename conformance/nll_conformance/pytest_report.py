@@ -5,19 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import results as files
 from .lines import revive
-from .model import BAD_OUTCOMES, Result
+from .model import BAD_OUTCOMES, DTYPES, Result
 from .render.matrix import matrix
 from .render.summary import Line, came, replay, summary
 from .render.text import harmless, labelled, one_line
 from .report import Report, RuleFacts
 
+#: The run of ``--nll-impl``, and the first part of the ids of its items.
+PLACE = "nll"
 _UNKNOWN = RuleFacts("(this version does not know the rule)", "")
 
 
@@ -60,6 +62,17 @@ class _Run:
     def names(self) -> set[str]:
         """The implementations that it is about."""
         return {described["name"] for described in self.header["implementations"]}
+
+    def ordered(self) -> tuple[Result, ...]:
+        """The results in the order of the plan."""
+        targets = {d["name"]: place for place, d in enumerate(self.header["implementations"])}
+        rules = {rule: place for place, rule in enumerate(self.rules)}
+
+        def place(result: Result) -> tuple[Any, ...]:
+            name, rule, dtype, device = result.key
+            return targets.get(name, 0), device, DTYPES.index(dtype), rules.get(rule, 0)
+
+        return tuple(sorted(self.results.values(), key=place))
 
     def add(self, result: Result) -> None:
         """Keep the result; of one that was judged twice, the failure."""
@@ -121,8 +134,10 @@ class Gathered:
 
     def finish(self, *, interrupted: bool) -> None:
         """Make the reports and write the files."""
-        for run in _merged(self._runs.values()):
-            results = tuple(run.results.values())
+        # xdist delivers in any order; what is said in the end is always the same.
+        names = sorted(self._runs, key=lambda name: (name != PLACE, name))
+        for run in _merged(self._runs[name] for name in names):
+            results = run.ordered()
             judged = list(dict.fromkeys(result.rule for result in results))
             if not run.planned <= set(judged):
                 # What was deselected (-k, --lf) is no part of the claim.
@@ -196,7 +211,7 @@ class Gathered:
             yield "plain", f"{self._added} expected failures added to {self._expected}"
 
 
-def _merged(runs: Any) -> list[_Run]:
+def _merged(runs: Iterable[_Run]) -> list[_Run]:
     """Runs with the same settings about different implementations, as one."""
     merged: list[_Run] = []
     for run in runs:

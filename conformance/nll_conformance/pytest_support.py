@@ -22,11 +22,13 @@ import pytest
 
 from .errors import UsageError, unknown
 from .model import BAD_OUTCOMES, SPEC_VERSION, Result
-from .pytest_report import Gathered, failure_text
+from .pytest_report import PLACE, Gathered, failure_text
+from .render.text import one_line
 from .results import plain
 from .stepwise import Servers, Step, StepwiseRun, options_of
 
-PLACE = "nll"
+#: Options of the command line that a decorated test takes over where it leaves them open;
+#: the others speak of the targets that are named there.
 _SHARED = (
     "dtype",
     "device",
@@ -73,7 +75,7 @@ class RuleCheck:
         self._step = step
         self.origin = origin
         self.rule, self.dtype, self.device = step.job
-        self.implementation = run.name_of(step)
+        self.implementation = one_line(run.name_of(step), 200)
         self.level = run.level_of(step)
         self.id = f"{self.rule}-{self.dtype}"
         if self.device != "cpu":
@@ -108,15 +110,15 @@ def verdict(result: Result, run: StepwiseRun) -> None:
     """Pass, skip, xfail or fail; the table at the head of this module."""
     __tracebackhide__ = True
     strict = run.options.strict
-    known = f"{result.reason} ({result.link})" if result.link else result.reason
+    known = one_line(f"{result.reason} ({result.link})" if result.link else result.reason, 500)
     if result.outcome == "expected_failure":
         pytest.xfail(known)  # which returns under --runxfail
     elif result.outcome in BAD_OUTCOMES and result.level == "should" and not strict:
-        pytest.xfail(f"should: {result.message}")
+        pytest.xfail(f"should: {one_line(result.message, 400)}")
     elif result.outcome == "unexpected_pass" and strict:
         pytest.fail(f"stale expected failure: {result.rule} passes now; {known}", pytrace=False)
     elif result.outcome in ("unsupported", "inconclusive", "not_run"):
-        pytest.skip(f"{result.outcome}: {result.reason or result.message}")
+        pytest.skip(f"{result.outcome}: {one_line(result.reason or result.message, 400)}")
     if result.outcome not in ("pass", "unexpected_pass"):
         pytest.fail(failure_text(result, run.header, run.rules), pytrace=False)
 

@@ -44,9 +44,7 @@ class Loss:
     def call(self, case: Case, *, bare: bool = False) -> str:
         """The expression that calls it with the tensors of that case, as variables."""
         copied = () if bare else self.mutates
-        given = {
-            name: f"{name}.clone()" if name in copied else name for name, _ in case.recipe
-        }
+        given = {name: f"{name}.clone()" if name in copied else name for name, _ in case.recipe}
         positional = [given.pop(name) for name in POSITIONAL if name in given]
         options = {k: literal(v) for k, v in case.options if k not in self.fixed}
         name = self.name
@@ -97,9 +95,7 @@ def _tensors(case: Case) -> list[tuple[str, TensorRecipe]]:
 
 
 def _tensor_lines(case: Case) -> list[str]:
-    return [
-        line for name, each in _tensors(case) for line in tensor_lines(name, each, case.device)
-    ]
+    return [line for name, each in _tensors(case) for line in tensor_lines(name, each, case.device)]
 
 
 def _backward(case: Case) -> list[str]:

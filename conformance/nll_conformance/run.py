@@ -173,9 +173,7 @@ def run_rule(
     finally:
         state.restore(before)
     seconds = round(time.perf_counter() - start, 4)
-    return _result(
-        subject, rule, dtype, device, tally, outcome, message, seconds, reproduce
-    )
+    return _result(subject, rule, dtype, device, tally, outcome, message, seconds, reproduce)
 
 
 def _search(
@@ -234,9 +232,7 @@ def replay_case(
         tally.failure = (case, finding)
         outcome = "fail"
     message = finding.message if finding else tally.unsupported
-    return _result(
-        subject, rule, case.dtype, case.device, tally, outcome, message, 0.0, reproduce
-    )
+    return _result(subject, rule, case.dtype, case.device, tally, outcome, message, 0.0, reproduce)
 
 
 def _result(

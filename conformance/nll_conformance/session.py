@@ -8,7 +8,6 @@ import fnmatch
 import functools
 import os
 import platform
-import subprocess
 import threading
 import time
 import uuid
@@ -24,6 +23,7 @@ from .discover import registered
 from .errors import UsageError, unknown
 from .isolation import ForkServer
 from .model import BAD_OUTCOMES, PROFILES, SPEC_VERSION, Expected, Profile, Result
+from .provenance import commit, database, now
 from .report import SCHEMA, Report, RuleFacts
 from .runner import PRELOAD, IsolatedRunner, Job, LocalRunner, Runner
 from .wish import Wish
@@ -224,7 +224,7 @@ class Session:
             profile=options.profile,
             rules=options.rules,
             seed=self._seed,
-            database=_database() if options.random else None,
+            database=database() if options.random else None,
         )
 
     def _runner(self, wish: Wish, target: Any | None = None) -> Runner:
@@ -362,15 +362,15 @@ class Session:
             "implementations": described,
             "declaration": {d["name"]: d["declaration"] for d in described},
             "environment": environment,
-            "subject_commit": _commit(Path.cwd()),
-            "suite_commit": _commit(Path(__file__).parent),
+            "subject_commit": commit(Path.cwd()),
+            "suite_commit": commit(Path(__file__).parent),
             "machine": platform.node(),
             "mode": "random" if self.options.random else "deterministic",
             "seed": self._seed,
             "profile": self.options.profile,
             "rules": list(self.options.rules),
             "isolation": self._server is not None,
-            "started_at": _now(),
+            "started_at": now(),
         }
 
     def _take_over(self) -> None:
@@ -411,7 +411,7 @@ class Session:
         report = self.report
         footer = report.make_footer(
             interrupted=interrupted,
-            finished_at=_now(),
+            finished_at=now(),
             seconds=round(time.monotonic() - self._started, 3),
             strict=self.options.strict,
         )
@@ -475,29 +475,3 @@ def _name_of(loss: Any) -> str:
     name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
     inner = getattr(loss, "func", None)  # functools.partial
     return str(name or (inner and _name_of(inner)) or type(loss).__name__)
-
-
-def _database() -> str:
-    import platformdirs
-
-    return str(Path(platformdirs.user_cache_dir("nll-conformance")) / "examples")
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-
-
-def _commit(folder: Path) -> str | None:
-    """The commit that a folder is checked out at, "+" behind it where it is changed."""
-    try:
-        head = subprocess.run(
-            ["git", "-C",  # noqa: S607 - whichever git the user has
-             str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return head.stdout.strip() or None if head.returncode == 0 else None

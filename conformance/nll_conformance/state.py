@@ -16,13 +16,14 @@ import torch
 #: The same of :func:`take` in a reproducer.
 SHOWN = """
     import os, random, sys, warnings
+    numpy = sys.modules.get("numpy")
     def state():
         return {{
             "default dtype": torch.get_default_dtype(),
             "grad mode": torch.is_grad_enabled(),
             "torch RNG state": torch.get_rng_state().tolist(),
             "python RNG state": random.getstate(),
-            "numpy RNG state": "numpy" in sys.modules and str(sys.modules["numpy"].random.get_state()),
+            "numpy RNG state": numpy and str(numpy.random.get_state()),
             "thread count": torch.get_num_threads(),
             "deterministic mode": torch.are_deterministic_algorithms_enabled(),
             "float32 matmul precision": torch.get_float32_matmul_precision(),
@@ -51,9 +52,7 @@ class ProcessState:
     def changed_since(self, earlier: ProcessState) -> tuple[str, ...]:
         """The names of what differs from an earlier state."""
         return tuple(
-            name
-            for name, value in self.facts.items()
-            if not _equal(value, earlier.facts[name])
+            name for name, value in self.facts.items() if not _equal(value, earlier.facts[name])
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .. import shown
 from ..cases import Draft, Draw, any_reduction, forward_only, vary
 from ..classification import IGNORED, ignored, several_rows, soft, weighted
 from ..contract import rule
@@ -15,14 +16,6 @@ from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
 RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflow/models#6641)"
-
-OR_RAISES = """
-    try:
-        loss = {call}
-        {backward}
-    except Exception:
-        raise SystemExit(0)  # refused, which is right
-"""
 
 
 def _target_dtype(*dtypes: str):  # type: ignore[no-untyped-def]
@@ -58,7 +51,7 @@ def _right_or_raises(case: Case, call: Caller) -> Judgement:
     cases=vary(_target_dtype("uint8", "int32", "int16", "int8"), any_reduction),
     source=RIGHT_OR_RAISES,
     families=CLASSES,
-    shows=OR_RAISES,
+    shows=shown.RIGHT_OR_RAISES,
 )
 def narrow_targets(case: Case, call: Caller) -> Judgement:
     """Class indices in narrower integer types give the same result, or are refused."""
@@ -72,7 +65,7 @@ def narrow_targets(case: Case, call: Caller) -> Judgement:
     needs=("weight",),
     share=0.6,
     families=CLASSES,
-    shows=OR_RAISES,
+    shows=shown.RIGHT_OR_RAISES,
 )
 def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """A weight of another floating dtype than the input's is used exactly, or refused."""
@@ -86,7 +79,7 @@ def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
     needs=("soft_target",),
     share=0.6,
     families=CLASSES,
-    shows=OR_RAISES,
+    shows=shown.RIGHT_OR_RAISES,
 )
 def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """Class probabilities of another floating dtype are used exactly, or refused."""
@@ -94,7 +87,10 @@ def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.5,
+    "must",
+    cases=vary(any_reduction, forward_only),
+    source=SOURCE,
+    share=0.5,
     shows="""
         loss = {call}
         assert (loss.dtype, loss.device) == ({want}, input.device), (loss.dtype, loss.device)
@@ -120,11 +116,7 @@ def output(case: Case, call: Caller) -> Judgement:
     source="torch.amp: losses run in float32",
     share=0.6,
     families=DIRECT,
-    shows="""
-        with torch.autocast(input.device.type, dtype=torch.bfloat16):
-            loss = {call}
-        {backward}
-    """,
+    shows=shown.AUTOCAST,
 )
 def autocast(case: Case, call: Caller) -> Judgement:
     """Under autocast the loss works, and its logits are not rounded on the way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .. import shown
 from ..cases import (
     Draft,
     Draw,
@@ -252,6 +253,7 @@ def far_rows(case: Case, call: Caller) -> Judgement:
     share=0.5,
     families=ELEMENTWISE,
     dtypes=("float32", "bfloat16", "float16"),
+    shows=shown.RIGHT_OR_RAISES,
 )
 def wider_dtype(case: Case, call: Caller) -> Judgement:
     """Another tensor of a wider floating dtype than the input is used exactly, or refused."""
@@ -264,6 +266,7 @@ def wider_dtype(case: Case, call: Caller) -> Judgement:
     source=RIGHT_OR_RAISES,
     share=0.5,
     families=ELEMENTWISE,
+    shows=shown.RIGHT_OR_RAISES,
 )
 def integer_targets(case: Case, call: Caller) -> Judgement:
     """Whole numbers as an integer target give the same result, or are refused."""
@@ -285,6 +288,15 @@ def _right_or_raises(case: Case, call: Caller) -> Judgement:
     needs=GRADIENT,
     share=0.5,
     families=ELEMENTWISE,
+    shows="""
+        loss = {call}
+        with torch.no_grad():
+            [{names}][{judged} + 1].mul_(0.5).add_(0.25)
+        try:
+            loss.backward(upstream)
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+    """,
 )
 def changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A tensor changed in place between forward and backward gives the old gradient or an error."""
@@ -329,6 +341,13 @@ def all_options(case: Case, call: Caller) -> Judgement:
     needs=("reduction_none",),
     share=0.4,
     families=ELEMENTWISE,
+    shows="""
+        loss = {call}.clone()
+        with torch.no_grad():
+            input.view(-1)[0] = torch.nan
+        others, clean = {call}.flatten()[1:], loss.flatten()[1:]
+        torch.testing.assert_close(others, clean, rtol=0, atol=0, equal_nan=True)
+    """,
 )
 def neighbours(case: Case, call: Caller) -> Judgement:
     """A NaN in one element changes the loss of no other under "none"."""

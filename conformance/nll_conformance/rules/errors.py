@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import shown
 from ..cases import Draft, Draw, forward_only, option, vary
 from ..classification import several_rows, weighted
 from ..contract import rule
@@ -11,13 +12,6 @@ from ..observe import Caller
 from ._families import CLASSES
 
 SOURCE = "torch.nn.functional.cross_entropy on CPU"
-RAISES = """
-    try:
-        loss = {call}
-    except Exception:
-        raise SystemExit(0)  # refused, which is right
-    raise AssertionError("accepted: an exception was expected")
-"""
 
 
 def _raises(case: Case, call: Caller, what: str) -> Judgement:
@@ -58,7 +52,7 @@ def _weight_size(draft: Draft, draw: Draw) -> None:
     source=SOURCE,
     families=CLASSES,
     share=0.5,
-    shows=RAISES,
+    shows=shown.RAISES,
 )
 def target_out_of_range(case: Case, call: Caller) -> Judgement:
     """A target outside [0, C) that is not ignore_index raises."""
@@ -71,7 +65,7 @@ def target_out_of_range(case: Case, call: Caller) -> Judgement:
     source=SOURCE + "; pytorch#722",
     families=CLASSES,
     share=0.5,
-    shows=RAISES,
+    shows=shown.RAISES,
 )
 def target_shape(case: Case, call: Caller) -> Judgement:
     """A target of another shape than the input's rows raises."""
@@ -84,7 +78,7 @@ def target_shape(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     families=CLASSES,
     share=0.3,
-    shows=RAISES,
+    shows=shown.RAISES,
 )
 def float_indices(case: Case, call: Caller) -> Judgement:
     """Class indices as floating-point numbers raise."""
@@ -98,7 +92,7 @@ def float_indices(case: Case, call: Caller) -> Judgement:
     needs=("weight",),
     families=CLASSES,
     share=0.3,
-    shows=RAISES,
+    shows=shown.RAISES,
 )
 def weight_size(case: Case, call: Caller) -> Judgement:
     """A weight that has not C entries raises."""
@@ -111,7 +105,7 @@ def weight_size(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("reduction_none",),
     share=0.3,
-    shows=RAISES,
+    shows=shown.RAISES,
 )
 def reduction_name(case: Case, call: Caller) -> Judgement:
     """An unknown reduction raises and is not taken for another one."""
@@ -125,7 +119,7 @@ def reduction_name(case: Case, call: Caller) -> Judgement:
     needs=("label_smoothing",),
     families=CLASSES,
     share=0.3,
-    shows=RAISES,
+    shows=shown.RAISES,
 )
 def smoothing_range(case: Case, call: Caller) -> Judgement:
     """A label smoothing outside [0, 1] raises."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .. import shown
 from ..cases import (
     any_reduction,
     expanded_upstream,
@@ -141,7 +142,10 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT,
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source=SOURCE,
+    needs=GRADIENT,
     shows="""
         loss = {call}
         loss.backward(torch.full_like(loss, 3.0), retain_graph=True)
@@ -166,7 +170,10 @@ def backward_twice(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT,
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source=SOURCE,
+    needs=GRADIENT,
     shows="""
         loss = {call}
         loss.backward(upstream)
@@ -194,7 +201,10 @@ def accumulates(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, needs=GRADIENT,
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=GRADIENT,
     shows="""
         leaves = [{leaves}]
         [{leaves}] = [leaf * 2.0 / 2.0 for leaf in leaves]
@@ -220,7 +230,10 @@ def through_a_graph(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    needs=GRADIENT,
     shows="""
         loss = {call}
         grads = torch.autograd.grad(loss, [{leaves}], upstream)
@@ -247,7 +260,11 @@ def autograd_grad(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, needs=GRADIENT, share=0.5,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    needs=GRADIENT,
+    share=0.5,
     shows="""
         loss = {call}
         loss.backward(upstream)
@@ -343,12 +360,7 @@ def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
     share=0.5,
     dtypes=("float64", "float32"),
     families=CURVED,
-    shows="""
-        loss = {call}
-        (grad,) = torch.autograd.grad(loss, input, upstream, create_graph=True)
-        direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
-        (second_derivative,) = torch.autograd.grad(grad, input, direction.to(input))
-    """,
+    shows=shown.SECOND_ORDER,
 )
 def second_order(case: Case, call: Caller) -> Judgement:
     """A second derivative is that of the gradient, or refused; never silently zero.

@@ -30,9 +30,7 @@ def input(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(
-        several_rows, laid_out("target", "strided", "shifted", "expanded"), any_reduction
-    ),
+    cases=vary(several_rows, laid_out("target", "strided", "shifted", "expanded"), any_reduction),
     source=SOURCE,
     families=CLASSES,
 )

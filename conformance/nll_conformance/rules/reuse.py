@@ -56,7 +56,10 @@ def other_dtype(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, share=0.6,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    share=0.6,
     shows="""
         loss = {call}
         same = [{names}]
@@ -111,7 +114,10 @@ def interleaved(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, share=0.4,
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source=SOURCE,
+    share=0.4,
     shows="""
         loss = {call}
         {backward}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .. import state
+from .. import shown, state
 from ..cases import any_reduction, mixed_upstream, option, vary
 from ..classification import ignored, several_rows, weighted
 from ..contract import rule
@@ -19,20 +19,6 @@ from ..observe import Caller
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments"
-INPUTS_KEPT = """
-    before = [tensor.detach().clone() for tensor in [{names}]]
-    loss = {call}
-    {backward}
-    for tensor, old in zip([{names}], before):
-        torch.testing.assert_close(tensor.detach(), old, rtol=0, atol=0, equal_nan=True)
-"""
-UPSTREAM_KEPT = """
-    loss = {call}
-    upstream = upstream.to(loss.dtype)
-    before = upstream.clone()
-    loss.backward(upstream)
-    torch.testing.assert_close(upstream, before, rtol=0, atol=0, equal_nan=True)
-"""
 
 
 def _run(case: Case, call: Caller) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
@@ -56,8 +42,10 @@ def _unchanged(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE,
-    shows=INPUTS_KEPT,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    shows=shown.INPUTS_KEPT,
 )
 def inputs(case: Case, call: Caller) -> Judgement:
     """The caller's tensors are the same after forward and backward."""
@@ -70,7 +58,7 @@ def inputs(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("ignore_index",),
     families=CLASSES,
-    shows=INPUTS_KEPT,
+    shows=shown.INPUTS_KEPT,
 )
 def ignored_targets(case: Case, call: Caller) -> Judgement:
     """Ignored targets are not overwritten in the caller's tensor."""
@@ -84,7 +72,7 @@ def ignored_targets(case: Case, call: Caller) -> Judgement:
     needs=("weight",),
     families=CLASSES,
     share=0.5,
-    shows=INPUTS_KEPT,
+    shows=shown.INPUTS_KEPT,
 )
 def weights(case: Case, call: Caller) -> Judgement:
     """The caller's weight is the same after forward and backward."""
@@ -97,7 +85,7 @@ def weights(case: Case, call: Caller) -> Judgement:
     source="autograd may share the upstream gradient with others (apex xentropy)",
     needs=("gradient", "reduction_none", "ignore_minus_100"),
     families=CLASSES,
-    shows=UPSTREAM_KEPT,
+    shows=shown.UPSTREAM_KEPT,
 )
 def upstream_of_ignored(case: Case, call: Caller) -> Judgement:
     """Backward does not write to the upstream gradient, nor where rows are ignored."""
@@ -110,7 +98,7 @@ def upstream_of_ignored(case: Case, call: Caller) -> Judgement:
     source="autograd may share the upstream gradient with others",
     needs=("gradient",),
     share=0.6,
-    shows=UPSTREAM_KEPT,
+    shows=shown.UPSTREAM_KEPT,
 )
 def upstream(case: Case, call: Caller) -> Judgement:
     """Backward does not write to the upstream gradient."""
@@ -125,7 +113,10 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, share=0.3,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    share=0.3,
     shows=state.SHOWN,
 )
 def process_state(case: Case, call: Caller) -> Judgement:
@@ -140,7 +131,10 @@ def process_state(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, share=0.2,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    share=0.2,
     shows="""
         import gc, weakref
         loss = {call}
@@ -163,7 +157,10 @@ def references(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, share=0.2,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    share=0.2,
     shows="""
         import gc
         def once():

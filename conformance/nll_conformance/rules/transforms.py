@@ -20,7 +20,10 @@ SOURCE = "torch.autograd: locally disabling gradient computation"
 
 
 @rule(
-    "must", cases=vary(any_reduction), source=SOURCE, share=0.6,
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    share=0.6,
     shows="""
         with torch.no_grad():
             loss = {call}
@@ -36,7 +39,10 @@ def no_grad(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6,
+    "must",
+    cases=vary(any_reduction, forward_only),
+    source=SOURCE,
+    share=0.6,
     shows="""
         with torch.inference_mode():
             {tensors}
@@ -51,7 +57,10 @@ def inference_mode(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must", cases=vary(any_reduction, forward_only), source=SOURCE, share=0.6,
+    "must",
+    cases=vary(any_reduction, forward_only),
+    source=SOURCE,
+    share=0.6,
     shows="""
         loss = {call}
         assert not loss.requires_grad, "the loss requires grad, no input does"

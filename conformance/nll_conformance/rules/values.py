@@ -65,9 +65,7 @@ def large_vocabulary(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call(case))
 
 
-@rule(
-    "must", cases=vary(confident_target, unreduced, forward_only), source=SOURCE, families=LOGITS
-)
+@rule("must", cases=vary(confident_target, unreduced, forward_only), source=SOURCE, families=LOGITS)
 def confident(case: Case, call: Caller) -> Judgement:
     """The loss of a confident, right prediction is exact, however small it is."""
     yield from value_agrees(call(case))

@@ -15,7 +15,7 @@ from nll_conformance.declare import Amendments, Subject, subject_of
 from nll_conformance.judge import compare, truth_of
 from nll_conformance.model import Case, Finding, Measured, Result
 from nll_conformance.observe import Caller
-from nll_conformance.run import Mode, context_for, run_rule
+from nll_conformance.run import Mode, context_for, missing, run_rule
 from nll_conformance.search import seed_for, smallest
 from nll_conformance.truth import Truth
 
@@ -65,14 +65,15 @@ def failures(*args: Any, **options: Any) -> dict[str, str]:
 def drawn(family: str, dtype: str, count: int, seed: int = 0) -> list[Case]:
     """Cases of every rule of the family that makes an ordinary call."""
     found: list[Case] = []
+    single = subject(VARIANTS[family]["single"][0], family, "fp32_inside")
     for rule in discover.rules_of(family).values():
-        if rule.level == "must" and rule.theme in THEMES | {family}:
-            if (rule.dtypes and dtype not in rule.dtypes) or rule.id in UNUSUAL:
-                continue
-            of = context_for(subject(VARIANTS[family]["single"][0], family, "fp32_inside"),
-                             rule.id, dtype, "cpu")  # fmt: skip
-            here = seed_for(seed, rule.id, rule.revision, dtype)
-            smallest(rule.cases(of), lambda case: bool(found.append(case)), seed=here, cases=count)
+        if rule.level != "must" or rule.theme not in THEMES | {family} or rule.id in UNUSUAL:
+            continue
+        if (rule.dtypes and dtype not in rule.dtypes) or missing(single, rule):
+            continue
+        cases = rule.cases(context_for(single, rule.id, dtype, "cpu"))
+        here = seed_for(seed, rule.id, rule.revision, dtype)
+        smallest(cases, lambda case: bool(found.append(case)), seed=here, cases=count)
     return found
 
 

@@ -9,43 +9,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nll_conformance.cases import Context
 from nll_conformance.declare import Amendments, Subject, subject_of
-from nll_conformance.discover import family, rules_of
+from nll_conformance.discover import rules_of
 from nll_conformance.families.causal_cross_entropy.oracle import kept_rows, truth
-from nll_conformance.model import Case, Result
 from nll_conformance.recipes import build
-from nll_conformance.run import CASES, Mode, run_rule
-from nll_conformance.search import seed_for, smallest
 from nll_impls import implementations
+
+from .rule_cases import drawn, first_finding, one_thread
+
+__all__ = ["one_thread"]
 
 NAME = "causal_cross_entropy"
 RULES = rules_of(NAME)
-FAMILY = family(NAME)
 BUNDLED = {i.name: i for i in implementations() if i.family == NAME}
 LEGAL = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"}
 Loss = Callable[..., Tensor]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def subject(loss: Loss, precision: str = "input_dtype") -> Subject:
     amendments = Amendments(family=NAME, declare={"precision": precision, **LEGAL})
     return subject_of(loss, "planted", amendments)
-
-
-def judged(of: Subject, rule: str, dtype: str = "float32") -> Result:
-    return run_rule(of, RULES[rule], dtype, "cpu", mode=Mode("quick"))
-
-
-def drawn(rule: str, dtype: str) -> list[Case]:
-    context = Context(FAMILY, rule, dtype, "cpu", frozenset(FAMILY.capabilities))
-    seen: list[Case] = []
-    smallest(
-        RULES[rule].cases(context),
-        lambda case: bool(seen.append(case)),
-        seed=seed_for(0, rule, 1, dtype),
-        cases=CASES["quick"],
-    )
-    return seen
 
 
 def scored(input: Tensor, target: Tensor, ignore_index: int = -100) -> list[Tensor]:
@@ -61,7 +45,7 @@ def scored(input: Tensor, target: Tensor, ignore_index: int = -100) -> list[Tens
 
 @pytest.mark.parametrize("rule", ["next_label", "padding", "packed_documents", "cubic"])
 def test_oracle_agrees_with_the_definition(rule: str) -> None:
-    for case in drawn(f"{NAME}.{rule}", "float64"):
+    for case in drawn(subject(sliced), f"{NAME}.{rule}", "float64"):
         tensors = case.build()
         if tensors["target"].numel() > 200:
             continue
@@ -155,8 +139,9 @@ def test_correct_variants_raise_no_alarm(name: str, dtype: str) -> None:
     precision, loss = CORRECT[name]
     of = subject(loss, precision)
     for rule in CAMPAIGN:
-        result = judged(of, rule, dtype)
-        assert result.outcome == "pass", (rule, result.message)
+        finding, tally = first_finding(of, rule, dtype, 6)
+        assert finding is None, (rule, finding)
+        assert tally.judged
 
 
 def flat(input: Tensor, target: Tensor, ignore_index: int = -100, **more: object) -> Tensor:
@@ -314,8 +299,8 @@ FAULTS: dict[Loss, str] = {
 
 @pytest.mark.parametrize("loss", FAULTS, ids=lambda loss: loss.__name__)
 def test_fault_is_caught_by_the_rule_that_names_it(loss: Loss) -> None:
-    result = judged(subject(loss), FAULTS[loss])
-    assert result.outcome == "fail", result
+    finding, _ = first_finding(subject(loss), FAULTS[loss])
+    assert finding is not None
 
 
 def test_a_leak_between_sequences_is_seen_without_the_oracle() -> None:
@@ -323,7 +308,8 @@ def test_a_leak_between_sequences_is_seen_without_the_oracle() -> None:
         mixed = input + 1e-6 * F.one_hot(target[:1].clamp(0), input.shape[-1]) * input
         return sliced(mixed, target, ignore_index)
 
-    assert judged(subject(leaking), f"{NAME}.no_leak").outcome == "fail"
+    finding, _ = first_finding(subject(leaking), f"{NAME}.no_leak")
+    assert finding is not None
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -332,5 +318,5 @@ def test_bundled_implementations_are_what_they_declare(name: str) -> None:
     known = {(e.rule, e.dtype) for e in BUNDLED[name].expected}
     for rule in [rule for rule in RULES if rule.startswith(NAME)]:
         expected = bool({(rule, None), (rule, "float32")} & known)
-        result = judged(of, rule)
-        assert result.outcome == ("fail" if expected else "pass"), (rule, result.message)
+        finding, _ = first_finding(of, rule)
+        assert (finding is not None) == expected, (rule, finding)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import mpmath
 import pytest
 import torch
@@ -11,22 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nll_conformance.bounds import FORMATS, arithmetic
-from nll_conformance.cases import Context, Draw
 from nll_conformance.declare import Amendments, Subject, subject_of
 from nll_conformance.discover import family, rules_of
 from nll_conformance.families.linear_cross_entropy.oracle import truth
 from nll_conformance.families.linear_cross_entropy.projection import project
-from nll_conformance.model import Case, Result
-from nll_conformance.run import CASES, Mode, run_rule
+from nll_conformance.model import Case, Precision
+from nll_conformance.recipes import build
+from nll_conformance.truth import Truth
 from nll_impls import implementations
 
 from .linear_losses import Loss, fused
+from .rule_cases import drawn, first_finding, one_thread
+
+__all__ = ["one_thread"]
 
 NAME = "linear_cross_entropy"
 RULES = rules_of(NAME)
 FAMILY = family(NAME)
 BUNDLED = {i.name: i for i in implementations() if i.family == NAME}
-#: Deterministic answers to whatever a strategy asks.
+pytestmark = pytest.mark.usefixtures("one_thread")
 LEGAL = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"}
 
 
@@ -37,27 +38,10 @@ def subject(loss: Loss, precision: str = "fp32_inside") -> Subject:
     return subject_of(loss, "planted", amendments)
 
 
-def judged(of: Subject, rule: str, dtype: str = "float32", seed: int = 0) -> Result:
-    return run_rule(of, RULES[rule], dtype, "cpu", mode=Mode("quick", seed))
+COMPLETE = subject_of(F.linear_cross_entropy, "complete", Amendments(family=NAME))
 
 
-def drawn(rule: str, dtype: str) -> list[Case]:
-    """The cases that a rule judges a complete implementation by."""
-    context = Context(FAMILY, rule, dtype, "cpu", frozenset(FAMILY.capabilities))
-    seen: list[Case] = []
-    from nll_conformance.search import seed_for, smallest
-
-    seed = seed_for(0, rule, 1, dtype)
-    smallest(
-        RULES[rule].cases(context),
-        lambda case: bool(seen.append(case)),
-        seed=seed,
-        cases=CASES["quick"],
-    )
-    return seen
-
-
-def exact(case: Case, precision: str = "fp32_inside"):
+def exact(case: Case, precision: Precision = "fp32_inside") -> Truth:
     dtype = getattr(torch, case.dtype)
     return truth(
         case, case.build(), precision=precision, output_dtype=dtype, divergences=LEGAL
@@ -77,14 +61,12 @@ def exact(case: Case, precision: str = "fp32_inside"):
     ],
 )
 def test_oracle_agrees_with_autograd_in_float64(rule: str) -> None:
-    for case in drawn(rule, "float64"):
+    for case in drawn(COMPLETE, rule, "float64"):
         tensors = case.build()
         inner = {n: t.detach().clone().requires_grad_(t.requires_grad) for n, t in tensors.items()}
         hidden, head, target = (inner.pop(n) for n in FAMILY.positional)
         logits = hidden @ head.T + inner.pop("linear_bias", 0.0)
         value = F.cross_entropy(logits, target, **inner, **dict(case.options))
-        from nll_conformance.recipes import build
-
         assert case.upstream is not None
         value.backward(build(case.upstream).double())
         said = exact(case)
@@ -100,7 +82,7 @@ def test_oracle_agrees_with_autograd_in_float64(rule: str) -> None:
 
 def test_oracle_agrees_with_mpmath() -> None:
     mpmath.mp.prec = 200
-    for case in drawn(f"{NAME}.bias", "float32"):
+    for case in drawn(COMPLETE, f"{NAME}.bias", "float32"):
         t = {n: x.detach().double().tolist() for n, x in case.build().items()}
         rows = []
         for hidden, label in zip(t["input"], t["target"], strict=True):
@@ -160,9 +142,9 @@ def test_correct_variants_raise_no_alarm(name: str, dtype: str) -> None:
     precision, loss = CORRECT[name]
     of = subject(loss, precision)
     for rule in CAMPAIGN:
-        result = judged(of, rule, dtype, seed=1)
-        assert result.outcome == "pass", (rule, result.message)
-        assert result.error_over_bound is None or result.error_over_bound <= 1.0
+        finding, tally = first_finding(of, rule, dtype, 6)
+        assert finding is None, (rule, finding)
+        assert tally.judged
 
 
 #: fault -> the rule that names it, where the fault is planted
@@ -195,18 +177,18 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_is_caught_by_the_rule_that_names_it(fault: str) -> None:
-    result = judged(subject(fused(fault=fault)), FAULTS[fault])
-    assert result.outcome == "fail", result
-    assert math.isfinite(result.seconds)
+    finding, _ = first_finding(subject(fused(fault=fault)), FAULTS[fault])
+    assert finding is not None
 
 
 def test_head_gradient_kept_in_16_bits_is_told_from_float32() -> None:
     low = fused(sums="own", rows=1)
     rule = f"{NAME}.many_rows_of_one_sign"
     for precision in ("fp32_inside", "rounded_rows"):
-        result = judged(subject(low, precision), rule, "bfloat16")
-        assert result.outcome == "fail", result
-    assert judged(subject(fused(logits="own"), "rounded_rows"), rule, "bfloat16").outcome == "pass"
+        finding, _ = first_finding(subject(low, precision), rule, "bfloat16", 8)
+        assert finding is not None
+    finding, _ = first_finding(subject(fused(logits="own"), "rounded_rows"), rule, "bfloat16", 8)
+    assert finding is None
 
 
 def needs_no_bias_under_autocast(
@@ -261,7 +243,8 @@ class Unchecked(torch.autograd.Function):
 )
 def test_faults_nobody_lists(loss: Loss, rule: str) -> None:
     of = subject_of(loss, "planted", Amendments(family=NAME))
-    assert judged(of, rule).outcome == "fail"
+    finding, _ = first_finding(of, rule)
+    assert finding is not None
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -271,10 +254,5 @@ def test_bundled_implementations_are_what_they_declare(name: str) -> None:
     for rule in (f"{NAME}.every_option", f"{NAME}.bias", "ignore_index.all_ignored_mean"):
         for dtype in ("float32", "bfloat16"):
             expected = bool({(rule, None), (rule, dtype)} & known)
-            result = judged(of, rule, dtype)
-            assert result.outcome == ("fail" if expected else "pass"), result.message
-
-
-def test_the_cases_are_drawn_with_bounded_draws_only() -> None:
-    assert all(drawn(rule, "float32") for rule in RULES if rule.startswith(NAME))
-    assert Draw
+            finding, _ = first_finding(of, rule, dtype)
+            assert (finding is not None) == expected, (rule, finding)

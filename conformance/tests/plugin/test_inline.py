@@ -133,7 +133,7 @@ def test_a_loss_of_which_nothing_was_judged_is_no_success(project):
     assert "not judged: cross_entropy" in run.stdout.str()
 
 
-def test_options_have_ini_twins_and_their_paths_belong_to_the_ini_file(project):
+def test_options_have_ini_twins_and_their_paths_belong_to_the_ini_file(project, monkeypatch):
     project.makeini(
         """
         [pytest]
@@ -158,10 +158,7 @@ def test_options_have_ini_twins_and_their_paths_belong_to_the_ini_file(project):
     whole.stdout.fnmatch_lines(["nll::reductions.sum-float64 XFAIL*"])
     # Somebody who asks for one file wants that file.
     project.runpytest_inprocess(*common, "tests").assert_outcomes(passed=1)
-    project.chdir()
-    import os
-
-    os.chdir(project.path / "tests")
+    monkeypatch.chdir(project.path / "tests")
     elsewhere = project.runpytest_inprocess(*common, "nll")
     elsewhere.assert_outcomes(passed=2, xfailed=2)
     elsewhere.stdout.fnmatch_lines(["*losses_under_test.py:wrong*"])

@@ -23,10 +23,28 @@ def _linear(name: str, where: str, **declared: Any) -> Implementation:
     )
 
 
-NONFINITE = Expected(
-    "ignore_index.nonfinite_gradient",
-    reason="the softmax of an ignored row is multiplied by zero",
-    link="https://github.com/pytorch/pytorch/issues/11551",
+SAME_AS_EAGER = "the same call without options is right"
+EXPECTED_CHUNKED = (
+    Expected(
+        "ignore_index.all_ignored_mean",
+        reason="gradients precomputed as 0 * NaN are NaN, not 0; " + SAME_AS_EAGER,
+        link=DOCS,
+    ),
+    Expected(
+        "ignore_index.in_range",
+        reason="where the ignored class is every row's target: as all_ignored_mean",
+        link=DOCS,
+    ),
+    Expected(
+        "ignore_index.nonfinite_loss",
+        reason="the losses of ignored rows are multiplied by zero; " + SAME_AS_EAGER,
+        link="https://github.com/pytorch/pytorch/issues/11551",
+    ),
+    Expected(
+        "transforms.jvp",
+        reason="documented as unsupported, but it returns a derivative of 0 silently",
+        link=DOCS,
+    ),
 )
 IMPLEMENTATIONS = (
     _linear(
@@ -48,6 +66,7 @@ IMPLEMENTATIONS = (
         "nll_impls.losses.torch_linear:chunked",
         precision="input_dtype",
         lacks=("soft_target",),
+        expected=EXPECTED_CHUNKED,
         url=DOCS,
     ),
     _linear(

@@ -268,7 +268,7 @@ IMPLEMENTATIONS = (
     variant(__name__, "rounded_rows", precision="rounded_rows", promises=COMPOSED, expected=EAGER),
     variant(__name__, "zero_of_nothing", divergences=ZERO, expected=EAGER),
     variant(__name__, "zero_undeclared", precision=None, expected=EAGER),
-    variant(__name__, "indices_as_probabilities", promises=(*COMPOSED, "vmap")),
+    variant(__name__, "indices_as_probabilities", promises=COMPOSED),
     variant(__name__, "one_image", expected=EAGER),
     variant(__name__, "CrossEntropyModule", name="module_class", expected=EAGER),
     variant(

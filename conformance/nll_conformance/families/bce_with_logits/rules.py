@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import shown
 from ...cases import any_reduction, forward_only, mixed_upstream, one_of, unreduced, vary
 from ...contract import rule
 from ...elementwise import with_target_grad
@@ -89,7 +90,7 @@ def tiny_logits(case: Case, call: Caller) -> Judgement:
     needs=WEIGHT,
 )
 def weight(case: Case, call: Caller) -> Judgement:
-    """weight scales each element's loss and gradient once, broadcast from the last dimension.
+    """Weight scales each element's loss and gradient once, broadcast from the last dimension.
 
     Of a square input it belongs to the columns unless it says otherwise.
     """
@@ -168,7 +169,7 @@ def pos_weight_of_wrong_prediction(case: Case, call: Caller) -> Judgement:
     needs=("weight", "pos_weight"),
 )
 def both_weights(case: Case, call: Caller) -> Judgement:
-    """weight and pos_weight multiply each other, each in its own place."""
+    """Weight and pos_weight multiply each other, each in its own place."""
     yield from agrees(call(case))
 
 
@@ -189,6 +190,7 @@ def pos_weight_target_gradient(case: Case, call: Caller) -> Judgement:
     cases=vary(cases.wrong_target_shape, forward_only),
     source="torch.nn.functional.binary_cross_entropy_with_logits",
     share=0.3,
+    shows=shown.RAISES,
 )
 def target_shape(case: Case, call: Caller) -> Judgement:
     """A target of another shape raises: (N, 1) beside (N,) must not become (N, N)."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from ... import shown
 from ...cases import forward_only, laid_out, one_of, scalar_upstream, vary
 from ...classification import ignored
 from ...contract import rule
@@ -56,7 +57,21 @@ def last_position(case: Case, call: Caller) -> Judgement:
     yield from gradients_agree(seen)
 
 
-@rule("must", cases=vary(sequences), source="a sequence is scored by itself", share=0.6)
+@rule(
+    "must",
+    cases=vary(sequences),
+    source="a sequence is scored by itself",
+    share=0.6,
+    shows="""
+        loss = {call}
+        {backward}
+        first, input.grad = input.grad, None
+        target[0] = (target[0] + 1) % input.shape[-1]
+        loss = {call}
+        {backward}
+        torch.testing.assert_close(input.grad[1:], first[1:], rtol=0, atol=0, equal_nan=True)
+    """,
+)
 def no_leak(case: Case, call: Caller) -> Judgement:
     """A label of one sequence changes no other sequence's gradient."""
     seen, tensors = call(case), call.tensors(case)
@@ -78,7 +93,16 @@ def count_after_shift(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(sequences), source="the first label follows nothing", share=0.6)
+@rule(
+    "must",
+    cases=vary(sequences),
+    source="the first label follows nothing",
+    share=0.6,
+    shows="""
+        target[:, 0] = (target[:, 0] + 1) % input.shape[-1]
+        loss = {call}
+    """,
+)
 def first_label(case: Case, call: Caller) -> Judgement:
     """The first label of a sequence is neither scored nor counted, whichever class it is."""
     tensors = call.tensors(case)
@@ -197,7 +221,20 @@ def layouts(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(sequences), source="torch.autograd", needs=GRADIENT, share=0.4)
+@rule(
+    "must",
+    cases=vary(sequences),
+    source="torch.autograd",
+    needs=GRADIENT,
+    share=0.4,
+    shows="""
+        before = target.clone()
+        loss = {call}
+        {backward}
+        torch.testing.assert_close(target, before)
+        torch.testing.assert_close({call}, loss, rtol=0, atol=0, equal_nan=True)
+    """,
+)
 def labels_replaced(case: Case, call: Caller) -> Judgement:
     """Labels are shifted in a copy: the caller's are the same after the call, also expanded."""
     tensors, before = call.tensors(case), case.build()
@@ -210,7 +247,13 @@ def labels_replaced(case: Case, call: Caller) -> Judgement:
     assert build(case.upstream).shape == value.shape
 
 
-@rule("should", cases=vary(sequences, shifted_already), source=SOURCE, share=0.4)
+@rule(
+    "should",
+    cases=vary(sequences, shifted_already),
+    source=SOURCE,
+    share=0.4,
+    shows=shown.RAISES,
+)
 def length_mismatch(case: Case, call: Caller) -> Judgement:
     """Labels of another length than the logits raise: they were shifted before, or cut."""
     raised = isinstance(call.attempt(case), TargetRaised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import shown
 from ...cases import any_reduction, forward_only, mixed_upstream, one_of, unreduced, vary
 from ...cases import option as of
 from ...contract import rule
@@ -96,7 +97,7 @@ def floor_gradient(case: Case, call: Caller) -> Judgement:
     needs=("eps",),
 )
 def floor_is_no_addend(case: Case, call: Caller) -> Judgement:
-    """eps leaves a variance above it as it is: it is a floor and is not added."""
+    """Eps leaves a variance above it as it is: it is a floor and is not added."""
     yield from agrees(call(case))
 
 
@@ -130,6 +131,7 @@ def default_floor(case: Case, call: Caller) -> Judgement:
     ),
     source="a loss is a function of its arguments",
     needs=("eps",),
+    shows=shown.INPUTS_KEPT,
 )
 def var_unchanged(case: Case, call: Caller) -> Judgement:
     """The caller's var is not raised to eps, nor reshaped, in place."""
@@ -201,6 +203,10 @@ def broadcast_target(case: Case, call: Caller) -> Judgement:
     source=SHAPES + ': "or a scalar value"',
     needs=("scalar_var",),
     share=0.5,
+    shows="""
+        var = float(var.detach())
+        loss = {call}
+    """,
 )
 def scalar_variance(case: Case, call: Caller) -> Judgement:
     """A variance may be a Python number.
@@ -226,13 +232,25 @@ def _raises(case: Case, call: Caller, what: str) -> Judgement:
         )
 
 
-@rule("should", cases=vary(cases.negative, forward_only), source=SOURCE, share=0.3)
+@rule(
+    "should",
+    cases=vary(cases.negative, forward_only),
+    source=SOURCE,
+    share=0.3,
+    shows=shown.RAISES,
+)
 def negative_variance(case: Case, call: Caller) -> Judgement:
     """A negative variance raises."""
     yield from _raises(case, call, "a negative variance")
 
 
-@rule("should", cases=vary(cases.wrong_shape, forward_only), source=SOURCE, share=0.3)
+@rule(
+    "should",
+    cases=vary(cases.wrong_shape, forward_only),
+    source=SOURCE,
+    share=0.3,
+    shows=shown.RAISES,
+)
 def variance_shape(case: Case, call: Caller) -> Judgement:
     """A variance that fits neither the input nor its leading dimensions raises."""
     yield from _raises(case, call, "a variance of the wrong shape")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import shown
 from ...cases import (
     Context,
     any_reduction,
@@ -130,6 +131,7 @@ def many_rows_of_one_sign(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows, maybe_biased, frozen("input"), any_reduction, scalar_upstream),
     source="torch.autograd: a gradient for each tensor that requires one",
     needs=GRADIENT,
+    shows=shown.ONLY_ASKED,
 )
 def frozen_hidden_states(case: Case, call: Caller) -> Judgement:
     """Where the hidden states require no gradient, head and bias still get theirs."""
@@ -141,6 +143,7 @@ def frozen_hidden_states(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows, maybe_biased, frozen("linear_weight"), any_reduction),
     source="torch.autograd: a gradient for each tensor that requires one",
     needs=GRADIENT,
+    shows=shown.ONLY_ASKED,
 )
 def frozen_head(case: Case, call: Caller) -> Judgement:
     """A head that requires no gradient gets none, hidden states and bias get theirs."""
@@ -153,6 +156,7 @@ def frozen_head(case: Case, call: Caller) -> Judgement:
     source="torch.autograd: a gradient for each tensor that requires one",
     needs=BOTH,
     share=0.6,
+    shows=shown.ONLY_ASKED,
 )
 def only_the_bias(case: Case, call: Caller) -> Judgement:
     """Where the bias alone requires a gradient it gets it."""
@@ -165,6 +169,7 @@ def only_the_bias(case: Case, call: Caller) -> Judgement:
     source="torch.autograd: a gradient for each tensor that requires one",
     needs=BOTH,
     share=0.6,
+    shows=shown.ONLY_ASKED,
 )
 def frozen_bias(case: Case, call: Caller) -> Judgement:
     """A bias that requires no gradient still counts in the loss and in the other gradients."""
@@ -248,6 +253,7 @@ def layouts(case: Case, call: Caller) -> Judgement:
     source="a result that is returned is right",
     dtypes=("float32", "bfloat16", "float16"),
     share=0.6,
+    shows=shown.RIGHT_OR_RAISES,
 )
 def head_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """A head in a wider dtype than the hidden states gives the right result, or is refused."""
@@ -270,13 +276,26 @@ def every_option(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("should", cases=vary(several_rows, wrong_width), source=SOURCE, share=0.3)
+@rule(
+    "should",
+    cases=vary(several_rows, wrong_width),
+    source=SOURCE,
+    share=0.3,
+    shows=shown.RAISES,
+)
 def head_width(case: Case, call: Caller) -> Judgement:
     """A head for hidden states of another size raises."""
     yield from judges.raises(case, call, "a head of the wrong width")
 
 
-@rule("should", cases=vary(several_rows, wrong_bias), source=SOURCE, needs=BIAS, share=0.3)
+@rule(
+    "should",
+    cases=vary(several_rows, wrong_bias),
+    source=SOURCE,
+    needs=BIAS,
+    share=0.3,
+    shows=shown.RAISES,
+)
 def bias_size(case: Case, call: Caller) -> Judgement:
     """A bias that has not C entries raises; one entry is not broadcast."""
     yield from judges.raises(case, call, "a bias of the wrong size")
@@ -286,6 +305,7 @@ def bias_size(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(several_rows, few_bits, any_reduction),
     source="torch.amp; linkedin/Liger-Kernel#305, #501: no bias, float32 parameters",
+    shows=shown.AUTOCAST,
 )
 def autocast(case: Case, call: Caller) -> Judgement:
     """Under autocast the loss works, with and without bias, as on operands cast to bfloat16."""
@@ -298,6 +318,14 @@ def autocast(case: Case, call: Caller) -> Judgement:
     source="torch.autograd.grad",
     needs=GRADIENT,
     share=0.6,
+    shows="""
+        grads = []
+        for leaf in [{leaves}]:
+            loss = {call}
+            grads += torch.autograd.grad(loss, leaf, upstream)
+        for leaf, grad in zip([{leaves}], grads):
+            leaf.grad = grad
+    """,
 )
 def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
     """Asking autograd for one gradient alone gives that one, not another's."""
@@ -310,6 +338,11 @@ def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
     source="tied and contrastive losses: a tensor may be hidden states and head at once",
     needs=GRADIENT,
     share=0.6,
+    shows="""
+        linear_weight = input
+        loss = {call}
+        loss.backward(upstream)
+    """,
 )
 def tied(case: Case, call: Caller) -> Judgement:
     """One tensor given as hidden states and head gets the sum of both gradients."""
@@ -322,6 +355,18 @@ def tied(case: Case, call: Caller) -> Judgement:
     source="torch.autograd: saved tensors are version checked",
     needs=GRADIENT,
     share=0.5,
+    shows="""
+        leaves = [{leaves}]
+        [{leaves}] = [leaf * 1.0 for leaf in leaves]
+        loss = {call}
+        with torch.no_grad():
+            linear_weight.mul_(-3.0).add_(1.0)
+        try:
+            loss.backward(upstream)
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+        [{leaves}] = leaves
+    """,
 )
 def head_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A head changed in place before backward gives the old gradient or an error."""
@@ -334,6 +379,7 @@ def head_changed_before_backward(case: Case, call: Caller) -> Judgement:
     source="a loss is a function of its arguments",
     needs=BIAS,
     share=0.5,
+    shows=shown.INPUTS_KEPT,
 )
 def arguments_unchanged(case: Case, call: Caller) -> Judgement:
     """Hidden states, head, bias and targets are the same after forward and backward."""
@@ -347,6 +393,7 @@ def arguments_unchanged(case: Case, call: Caller) -> Judgement:
     needs=("gradient", "double_backward"),
     share=0.5,
     dtypes=("float64", "float32"),
+    shows=shown.SECOND_ORDER,
 )
 def second_order(case: Case, call: Caller) -> Judgement:
     """A second derivative in the hidden states is that of the gradient, or refused; never zero."""

@@ -107,7 +107,7 @@ def zero_rate(case: Case, call: Caller) -> Judgement:
     needs=("log_input", "eps"),
 )
 def eps_in_logarithm(case: Case, call: Caller) -> Judgement:
-    """eps is added to the rate inside the logarithm, and only there."""
+    """Eps is added to the rate inside the logarithm, and only there."""
     yield from agrees(call(case))
 
 

@@ -1,0 +1,49 @@
+"""What the reproducers of several rules do: see ``shows`` of :func:`.contract.rule`."""
+
+from __future__ import annotations
+
+RAISES = """
+    try:
+        loss = {call}
+    except Exception:
+        raise SystemExit(0)  # refused, which is right
+    raise AssertionError("accepted: an exception was expected")
+"""
+RIGHT_OR_RAISES = """
+    try:
+        loss = {call}
+        {backward}
+    except Exception:
+        raise SystemExit(0)  # refused, which is right
+"""
+INPUTS_KEPT = """
+    before = [tensor.detach().clone() for tensor in [{names}]]
+    loss = {call}
+    {backward}
+    for tensor, old in zip([{names}], before):
+        torch.testing.assert_close(tensor.detach(), old, rtol=0, atol=0, equal_nan=True)
+"""
+UPSTREAM_KEPT = """
+    loss = {call}
+    upstream = upstream.to(loss.dtype)
+    before = upstream.clone()
+    loss.backward(upstream)
+    torch.testing.assert_close(upstream, before, rtol=0, atol=0, equal_nan=True)
+"""
+AUTOCAST = """
+    with torch.autocast(input.device.type, dtype=torch.bfloat16):
+        loss = {call}
+    {backward}
+"""
+SECOND_ORDER = """
+    loss = {call}
+    (grad,) = torch.autograd.grad(loss, input, upstream, create_graph=True)
+    direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
+    (second_derivative,) = torch.autograd.grad(grad, input, direction.to(input))
+"""
+ONLY_ASKED = """
+    loss = {call}
+    {backward}
+    extra = [t for t in [{names}] if not t.requires_grad and t.grad is not None]
+    assert not extra, ("a gradient arrived that nobody asked for", extra)
+"""
