@@ -64,7 +64,9 @@ def sized(draft: Draft, draw: Draw, *, rows: int = 4, classes: tuple[int, ...] =
 def scattered(draft: Draft, draw: Draw) -> None:
     """Ordinary logits, few classes."""
     sized(draft, draw)
-    draft.change(draft.logits, regime="scatter", scale=draw.integer(-3, 1), seed=draw.integer(0, 50))
+    draft.change(
+        draft.logits, regime="scatter", scale=draw.integer(-3, 1), seed=draw.integer(0, 50)
+    )
 
 
 def few_masses(draft: Draft, draw: Draw) -> None:

@@ -106,8 +106,8 @@ def _value(
     divergences: Mapping[str, str],
 ) -> Exact:
     error = elements.error.masked_fill(~(elements.peak <= largest(how)), INF)
-    flat = (t.reshape(-1) for t in (elements.value, error, elements.size))
-    terms = Terms(*flat, elements.size.reshape(-1), elements.size.reshape(-1))
+    size = elements.size.reshape(-1)
+    terms = Terms(elements.value.reshape(-1), error.reshape(-1), size, size, size)
     count = elements.value.numel()
     if case.reduction == "none":
         exact = bounds.each(terms, output)
@@ -122,9 +122,7 @@ def _value(
     return bounds.mean(terms, below, how, output)
 
 
-def _gradient(
-    slope: Slope, scale: torch.Tensor, how: Arithmetic, tensor: torch.Tensor
-) -> Exact:
+def _gradient(slope: Slope, scale: torch.Tensor, how: Arithmetic, tensor: torch.Tensor) -> Exact:
     """One tensor's gradient, in its own shape."""
     own, strength = tensor.shape, scale.abs()
 

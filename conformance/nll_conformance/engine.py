@@ -6,7 +6,6 @@ The same engine serves a supervised worker and a run within the process.
 from __future__ import annotations
 
 import fnmatch
-import gc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -46,7 +45,6 @@ class Engine:
         self.subject = subject_of(found, wish.target, amendments)
         self.rules = rules_of(self.subject.implementation.family)
         self.mode = Mode(wish.profile, wish.seed, Path(wish.database) if wish.database else None)
-        gc.freeze()  # what exists now is nobody's garbage; see side_effects.growth
 
     def describe(self) -> dict[str, Any]:
         """What the supervisor needs to know: the declaration, the plan, facts of rules."""
@@ -261,7 +259,7 @@ class Engine:
             case,
             self._where(),
             finding=finding,
-            shows=self.rules[case.rule].shows if finding and case.rule in self.rules else "",
+            shows=self.rules[case.rule].shows if case.rule in self.rules else "",
             style="module" if self.subject.style == "module" else "function",
             load=self._found_implementation and not isinstance(load, Lazily),
             fixed=self.subject.fixed,
@@ -286,7 +284,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "hypothesis": hypothesis.__version__,
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),

@@ -11,7 +11,11 @@ import torch.fx.experimental.symbolic_shapes
 with contextlib.suppress(ImportError):  # Hypothesis looks after its state where it exists
     import numpy.random  # noqa: F401
 
-from . import discover, engine, worker
+from hypothesis import strategies as st
+
+from . import discover, engine, search, worker
 
 discover.rules()
+# Hypothesis imports and caches a good deal at its first search.
+search.smallest(st.none(), lambda case: False, seed=0, cases=1)
 __all__ = ["discover", "engine", "torch", "worker"]

@@ -129,7 +129,8 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
         return torch.cat([data, pad], -1)[..., : data.shape[-1]]
     if layout == "expanded" and data.dim() > 0:  # rows share memory
         return data[:1].expand(data.shape)
-    if layout == "far" and data.dim() == 2 and data.numel():  # rows further apart than 2**31 elements
+    if layout == "far" and data.dim() == 2 and data.numel():
+        # rows further apart than 2**31 elements
         rows, columns = data.shape
         stride = 2**31 // max(rows - 1, 1) + 64
         spread = data.new_empty((rows - 1) * stride + columns)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
@@ -20,12 +20,11 @@ from hypothesis.errors import HypothesisException, NoSuchExample
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
-from .model import Case
-
 #: Calls spent on making a failing case smaller.
 SHRINK_CALLS = 120
 #: Ranges up to this size are walked through rather than drawn at random.
 STRATA = 128
+T = TypeVar("T")
 _BACKEND = "nll_conformance"
 
 
@@ -91,14 +90,14 @@ def seed_for(seed: int, rule_id: str, revision: int, dtype: str) -> int:
 
 
 def smallest(
-    strategy: SearchStrategy[Case],
-    fails: Callable[[Case], bool],
+    strategy: SearchStrategy[T],
+    fails: Callable[[T], bool],
     *,
     seed: int,
     cases: int,
     database: Path | None = None,
     key: str = "",
-) -> Case | None:
+) -> T | None:
     """Try ``cases`` cases; the smallest failing one found, or ``None``.
 
     ``fails`` judges one case.  Once a case has failed, at most :data:`SHRINK_CALLS` more
@@ -106,7 +105,7 @@ def smallest(
     """
     state: dict[str, Any] = {"best": None, "left": SHRINK_CALLS}
 
-    def condition(case: Case) -> bool:
+    def condition(case: T) -> bool:
         if state["best"] is not None:
             if state["left"] <= 0:
                 # Only the case in hand still counts: Hypothesis then stops at once.

@@ -308,9 +308,9 @@ class Session:
             return target.left.popleft()
 
     def _judged(self, place: int, target: _Target, job: Job, result: Result) -> None:
-        result = expectations.apply(
-            result, target.entries, dt.datetime.now(dt.UTC).date(), case_run=bool(target.pinned(job))
-        )
+        today = dt.datetime.now(dt.UTC).date()
+        case_run = bool(target.pinned(job))
+        result = expectations.apply(result, target.entries, today, case_run=case_run)
         target.timeouts = target.timeouts + 1 if result.outcome == "timeout" else 0
         self._keep(result, (place, target.order[job]))
         if target.timeouts >= PATIENCE:
@@ -321,10 +321,8 @@ class Session:
 
     def _keep(self, result: Result, order: tuple[int, int]) -> None:
         with self._lock:
-            if self._writer is not None:
-                result = self._writer.add(result)
-            else:
-                result = files.tame(result)
+            keep = self._writer.add if self._writer is not None else files.tame
+            result = keep(result)
             self._results.append((order, result))
             self._listener.finished(result)
 
@@ -435,7 +433,8 @@ def check(loss: str | Any, **options: Any) -> Report:
     tuples = ("supports", "lacks", "dtype", "device", "rules")
     for name in tuples:
         if isinstance(options.get(name), str):
-            options[name] = tuple(options[name].split(","))
+            words = (word.strip() for word in options[name].split(","))
+            options[name] = tuple(word for word in words if word)
         elif name in options:
             options[name] = tuple(options[name])
     return Session([loss], Options(**options)).run()

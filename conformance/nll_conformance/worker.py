@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,6 +60,7 @@ class _Operations:
 
     def do_load(self, wish: Mapping[str, Any]) -> Answer:
         self._loaded = Engine(Wish.from_json(wish), self._announce)
+        gc.freeze()  # what exists now is nobody's garbage; see side_effects.growth
         return self.engine.describe()
 
     def do_smoke(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import shown
-from ..cases import Draft, Draw, any_reduction, forward_only, vary
+from ..cases import Draft, Draw, Variation, any_reduction, forward_only, vary
 from ..classification import IGNORED, ignored, several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
@@ -18,7 +18,7 @@ SOURCE = "torch.nn.CrossEntropyLoss"
 RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflow/models#6641)"
 
 
-def _target_dtype(*dtypes: str):  # type: ignore[no-untyped-def]
+def _target_dtype(*dtypes: str) -> Variation:
     def change(draft: Draft, draw: Draw) -> None:
         draft.resize((draw.integer(2, 5),), draw.among((5, 100, 2, 120)))
         draft.change("target", dtype=draw.among(dtypes), seed=draw.integer(0, 99))

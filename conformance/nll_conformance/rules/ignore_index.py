@@ -31,7 +31,7 @@ IGNORE = ("ignore_index",)
 def _left_out(case: Case) -> torch.Tensor:
     """Rows that do not count, broadcast to the input's entries."""
     tensors = case.build()
-    kept = family_part(case.family, "oracle").kept_rows(case, tensors)
+    kept: torch.Tensor = family_part(case.family, "oracle").kept_rows(case, tensors)
     entries: torch.Tensor = tensors["input"]
     recipe = case.tensor("input")
     assert recipe is not None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .. import cases
 from ..cases import (
     any_reduction,
-    explicit_defaults,
     forward_only,
     option,
     scalar_upstream,
@@ -62,7 +62,7 @@ def many(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(explicit_defaults), source=SOURCE, share=0.3)
+@rule("must", cases=vary(cases.explicit_defaults), source=SOURCE, share=0.3)
 def explicit_defaults(case: Case, call: Caller) -> Judgement:
     """Passing every default explicitly changes nothing."""
     yield from agrees(call(case))

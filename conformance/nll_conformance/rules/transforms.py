@@ -90,9 +90,7 @@ def nothing_requires_grad(case: Case, call: Caller) -> Judgement:
 )
 def compiled(case: Case, call: Caller) -> Judgement:
     """torch.compile gives the same loss and gradient, or refuses."""
-    import torch._dynamo
-
-    torch._dynamo.reset()
+    torch.compiler.reset()
     bare = call.invoke
     tensors = call.tensors(case)
 
@@ -169,7 +167,7 @@ def jvp(case: Case, call: Caller) -> Judgement:
         return value
 
     try:
-        value, tangent = torch.func.jvp(loss, (leaf,), (direction,))
+        value, tangent = torch.func.jvp(loss, (leaf,), (direction,))  # type: ignore[misc]
     except Exception as error:
         raise TargetRaised(error, "jvp") from error
     truth = truth_of(call.observation(case, value, {}, tensors))

@@ -63,94 +63,104 @@ class Fused(torch.autograd.Function):
         g = torch.where((t != ignore).unsqueeze(1), g, 0.0)  # also where the mean is 0/0
         held = dtype_of(kind.logits, h.dtype, g.dtype)
         g = g.to(held)
-        acc = dtype_of(kind.sums, h.dtype, g.to(torch.promote_types(g.dtype, torch.float32)).dtype)
-        dh, dw = torch.zeros(h.shape, dtype=acc), torch.zeros(w.shape, dtype=acc)
-        db = torch.zeros(w.shape[0], dtype=acc)
-        wide = torch.promote_types(g.dtype, torch.float32)
-        unscaled = pull.to(held)
-        chunks = torch.arange(len(h)).split(kind.rows)
-        if fault == "last_chunk_has_no_gradient" and len(chunks) > 1:
-            chunks = chunks[:-1]
-        for part in chunks:
-            gp = g[part].to(wide)
-            dh[part] = (gp @ w.to(wide)).to(acc)
-            if fault == "head_overwritten":
-                dw, db = torch.zeros_like(dw), torch.zeros_like(db)
-            gw = unscaled[part].to(wide) if fault == "upstream_not_on_head" else gp
-            hp = h[part].to(wide)
-            if fault == "ignored_rows_reach_head":
-                lost = (t[part] == ignore).unsqueeze(1)
-                gw = torch.where(lost, torch.full_like(gw, 1e-2), gw)
-            dw += (gw.T @ hp).to(acc)
-            db += gp.sum(0).to(acc)
-        if fault == "bias_gradient_mean":
-            db = db / max(len(h), 1)
-        if fault == "tail_of_head_has_no_gradient":
-            dw[len(dw) // 16 * 16 :] = 0 if len(dw) > 16 else dw[len(dw) // 16 * 16 :]
-        if fault == "head_transposed" and w.shape[0] == w.shape[1]:
-            dh = (g.to(wide) @ w.to(wide).T).to(acc)
-        need = list(ctx.needs_input_grad)
-        if fault == "head_waits_for_hidden" and not need[0]:
-            need[1] = False
-        if fault == "hidden_waits_for_head" and not need[1]:
-            need[0] = False
-        if fault == "bias_waits_for_head" and not need[1]:
-            need[2] = False
-        if fault == "frozen_gets_zero":
-            dh = dh if need[1] else dh * 0
-        grads = [dh.to(h.dtype), dw.to(w.dtype), db.to(w.dtype) if b is not None else None]
-        return *[x if n else None for x, n in zip(grads, need, strict=False)], *[None] * 6
+        grads = through_head(kind, h, w, t, g, pull.to(held), ignore)
+        grads = spoiled(kind.fault, ctx.needs_input_grad, g, w, *grads)
+        found = zip(grads, (h, w, b), ctx.needs_input_grad, strict=False)
+        return *[x.to(y.dtype) if x is not None and n else None for x, y, n in found], *[None] * 6
+
+
+def through_head(kind: Kind, h, w, t, g, unscaled, ignore):
+    """Gradients of hidden states, head and bias, summed chunk by chunk."""
+    wide = torch.promote_types(g.dtype, torch.float32)
+    acc, fault = dtype_of(kind.sums, h.dtype, wide), kind.fault
+    dh, dw = torch.zeros(h.shape, dtype=acc), torch.zeros(w.shape, dtype=acc)
+    db = torch.zeros(w.shape[0], dtype=acc)
+    chunks = torch.arange(len(h)).split(kind.rows)
+    if fault == "last_chunk_has_no_gradient" and len(chunks) > 1:
+        chunks = chunks[:-1]
+    for part in chunks:
+        gp, hp = g[part].to(wide), h[part].to(wide)
+        dh[part] = (gp @ w.to(wide)).to(acc)
+        if fault == "head_overwritten":
+            dw, db = torch.zeros_like(dw), torch.zeros_like(db)
+        gw = unscaled[part].to(wide) if fault == "upstream_not_on_head" else gp
+        if fault == "ignored_rows_reach_head":
+            gw = torch.where((t[part] == ignore).unsqueeze(1), torch.full_like(gw, 1e-2), gw)
+        dw += (gw.T @ hp).to(acc)
+        db += gp.sum(0).to(acc)
+    return dh, dw, db
+
+
+def spoiled(fault: str, need, g, w, dh, dw, db):
+    """The gradients with a fault of their handling."""
+    if fault == "bias_gradient_mean":
+        db = db / max(len(g), 1)
+    if fault == "tail_of_head_has_no_gradient" and len(dw) > 16:
+        dw[len(dw) // 16 * 16 :] = 0
+    if fault == "head_transposed" and w.shape[0] == w.shape[1]:
+        dh = (g.to(w.dtype) @ w.T).to(dh.dtype)
+    if fault == "frozen_gets_zero" and not need[1]:
+        dh = dh * 0
+    missing = {
+        "head_waits_for_hidden": (1, 0),
+        "hidden_waits_for_head": (0, 1),
+        "bias_waits_for_head": (2, 1),
+    }.get(fault)
+    grads = [dh, dw, db]
+    if missing and not need[missing[1]]:
+        grads[missing[0]] = None
+    return grads
+
+
+def logits_of(kind: Kind, h, w, b, index):
+    """Logits, and those that the target's loss is computed from."""
+    inside = dtype_of(kind.inside, h.dtype, torch.float64)
+    z = h.to(inside) @ w.to(inside).T
+    if b is None:
+        z = z.to(dtype_of(kind.logits, h.dtype, inside)).to(inside)
+        return z, z
+    b = b.to(inside)
+    z = z if kind.fault == "bias_dropped" else z + b
+    z = z.to(dtype_of(kind.logits, h.dtype, inside)).to(inside)
+    extra = {"bias_per_block": -(-w.shape[1] // 32) - 1, "target_without_bias": -1}
+    hot = torch.zeros_like(z).scatter(1, index.unsqueeze(1), 1.0)
+    return z, z + extra.get(kind.fault, 0) * b * hot
+
+
+def log_sums(kind: Kind, z):
+    """Log-sum-exps, block by block of classes."""
+    if kind.fault == "lse_first_block" and z.shape[1] > 16:
+        z = z[:, : z.shape[1] // 16 * 16]
+    first, *others = (block.logsumexp(1) for block in z.split(kind.classes, 1))
+    for part in others:
+        first = torch.logaddexp(first, part)
+    return first
 
 
 def run(kind: Kind, h, w, b, t, weight, ignore, reduction, eps, *, want_pull: bool = False):
     """Row losses (N,), denominator, and W p - a (N, C)."""
-    inside = dtype_of(kind.inside, h.dtype, torch.float64)
-    fault, (c, size) = kind.fault, w.shape
-    hi, wi = h.to(inside), w.to(inside)
-    z = hi @ wi.T
-    target_b = b
-    if b is not None:
-        blocks = -(-size // 32) if fault == "bias_per_block" else 1
-        z = z + (0 if fault == "bias_dropped" else b.to(inside))
-        target_b = b.to(inside) * (blocks - 1)
-        if fault == "target_without_bias":
-            target_b = -b.to(inside)
-    z = z.to(dtype_of(kind.logits, h.dtype, inside)).to(inside)
-    kept = t != ignore
+    fault, c, kept = kind.fault, w.shape[0], t != ignore
     index = torch.where(kept, t, 0)
-    lse = None
-    for block in z.split(kind.classes, 1):
-        part = block.logsumexp(1)
-        lse = part if lse is None else torch.logaddexp(lse, part)
-    if lse is None:
-        lse = z.new_zeros(len(z))
-    if fault == "lse_first_block" and c > 16:
-        lse = z[:, : c // 16 * 16].logsumexp(1)
-    a = torch.zeros_like(z).scatter(1, index.unsqueeze(1), 1.0)
+    z, logits = logits_of(kind, h, w, b, index)
+    lse = log_sums(kind, z)
+    share = torch.zeros_like(z).scatter(1, index.unsqueeze(1), 1.0)
     if eps and fault != "smoothing_dropped":
-        a = (1 - eps) * a + eps / c
-    share = a
-    if weight is not None:
-        a = a * weight.to(inside)
-    logits = z
-    if b is not None and fault in ("bias_per_block", "target_without_bias"):
-        logits = z + target_b * torch.zeros_like(z).scatter(1, index.unsqueeze(1), 1.0)
+        share = (1 - eps) * share + eps / c
     if b is not None and fault == "smoothing_without_bias" and eps:
-        logits = z - b.to(inside) * (share == eps / c)
-    term = (lse.unsqueeze(1) - logits) * (a != 0).to(inside) * kept.unsqueeze(1)
+        logits = z - b.to(z.dtype) * (share == eps / c)
+    a = share if weight is None else share * weight.to(z.dtype)
+    term = (lse.unsqueeze(1) - logits) * (a != 0) * kept.unsqueeze(1)
     rows = torch.where(kept, torch.nan_to_num(a * term, nan=0.0).sum(1), 0.0)
     below = kept.sum()
     if weight is not None:
-        below = torch.where(kept, weight.to(inside)[index], 0.0).sum()
+        below = torch.where(kept, weight.to(z.dtype)[index], 0.0).sum()
     if fault == "counts_ignored":
         below = torch.tensor(len(t))
     if not want_pull:
         return rows, below, None
-    p = (z - lse.unsqueeze(1)).exp()
-    strength = a.sum(1, keepdim=True)
-    if fault == "weight_not_in_gradient":
-        strength, a = share.sum(1, keepdim=True), share
-    return rows, below, torch.where(kept.unsqueeze(1), strength * p - a, 0.0)
+    a = share if fault == "weight_not_in_gradient" else a
+    pull = a.sum(1, keepdim=True) * (z - lse.unsqueeze(1)).exp() - a
+    return rows, below, torch.where(kept.unsqueeze(1), pull, 0.0)
 
 
 def fused(**facts: Any) -> Loss:

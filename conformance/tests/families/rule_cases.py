@@ -58,7 +58,7 @@ def first_finding(
 ) -> tuple[Finding | None, Tally]:
     """What the rule first finds in the loss, and what its cases amounted to."""
     rule, tally = rules_of(of.implementation.family)[rule_id], Tally()
-    caller = Caller(of, lambda case: None)  # noqa: ARG005
+    caller = Caller(of, lambda case: None)
     for case in drawn(of, rule_id, dtype, count):
         finding = judge_case(rule, case, caller, tally)
         if finding is not None:

@@ -79,9 +79,7 @@ def sliced(input: Tensor, target: Tensor, ignore_index: int = -100) -> Tensor:
 
 def moved(input: Tensor, target: Tensor, ignore_index: int = -100) -> Tensor:
     """Classes to dim 1, as for images."""
-    return F.cross_entropy(
-        input[:, :-1].movedim(-1, 1), target[:, 1:], ignore_index=ignore_index
-    )
+    return F.cross_entropy(input[:, :-1].movedim(-1, 1), target[:, 1:], ignore_index=ignore_index)
 
 
 def wide(input: Tensor, target: Tensor, ignore_index: int = -100) -> Tensor:

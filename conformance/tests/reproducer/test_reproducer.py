@@ -200,8 +200,8 @@ def test_a_file_that_no_import_can_name(tmp_path: Path) -> None:
 def test_comparison(
     want: str, bound: str, index: tuple[int, ...] | None, of: str, code: int
 ) -> None:
-    finding = Finding("wrong", want=want, bound=bound, index=index)
-    text = program(case(), "torch.nn.functional:cross_entropy", finding=finding, of=of)
+    finding = Finding("wrong", want=want, bound=bound, index=index, of=of)
+    text = program(case(), "torch.nn.functional:cross_entropy", finding=finding)
     if code:
         with pytest.raises(AssertionError, match="not"):
             exec(text, {})
@@ -221,9 +221,7 @@ def test_a_nan_never_passes() -> None:
     ("finding", "last"),
     [
         (
-            Finding(
-                "gradient of input[0, 1] is 1, expected 0: off", "1.0", "0.0", "0.5", (0, 1)
-            ),
+            Finding("off", "1.0", "0.0", "0.5", (0, 1), of="input"),
             'assert abs(got - want) <= bound, f"{got} is not {want} within 0.5"',
         ),
         (
@@ -235,8 +233,8 @@ def test_a_nan_never_passes() -> None:
             'assert input.grad is not None, "no gradient arrived"',
         ),
         (
-            Finding("second derivative is 1, expected 0", "1.0", "0.0", "0.0"),
-            "# second derivative is 1, expected 0",
+            Finding("it is 1, expected 0", "1.0", "0.0", "0.0", of="second derivative"),
+            "# it is 1, expected 0",
         ),
         (Finding("the call changed: input", kind="state"), "# the call changed: input"),
     ],
@@ -252,6 +250,27 @@ def test_a_finding_without_numbers_is_said_in_comments_that_hold_any_text() -> N
     assert "\nimport os" not in text
 
 
-def test_lines_of_the_caller_replace_the_comparison() -> None:
-    text = program(case(), "m:f", finding=Finding("x"), check=("assert input.sum() == 3",))
-    assert text.endswith("assert input.sum() == 3\n")
+def test_what_a_rule_shows_takes_the_place_of_the_plain_call() -> None:
+    finding = Finding("off", "1.0", "0.0", "0.5", of="sum of two")
+    shows = "for _ in range(2):\n    {tensors}\n    sum_of_two = {call} + {call}"
+    text = program(case(upstream=False), "m:f", finding=finding, shows=shows)
+    assert text.count("input = ") == text.count("    input = ") == 1
+    call = "f(input, target, weight=weight)"
+    assert f"    sum_of_two = {call} + {call}\ngot, want, bound = sum_of_two.item()" in text
+
+
+def test_every_call_of_the_rule_is_made() -> None:
+    calls = (case(reduction="sum"), case(upstream=False))
+    text = program(calls[0], "m:f", finding=Finding("off", calls=calls))
+    assert text.count("loss = f(") == 2
+    assert text.index("reduction='sum'") < text.rindex("loss = f(")
+
+
+def test_options_that_the_target_has_fixed_are_not_passed() -> None:
+    text = program(case(reduction="sum"), "m:f", fixed=("reduction",))
+    assert "loss = f(input, target, weight=weight)" in text
+
+
+def test_a_loss_gets_copies_of_what_it_overwrites() -> None:
+    text = program(case(), "m:f", mutates=("input",))
+    assert "loss = f(input.clone(), target, weight=weight)" in text

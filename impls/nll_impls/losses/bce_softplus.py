@@ -20,7 +20,7 @@ def loss(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """p y softplus(-x) + (1 - y) softplus(x), times the weight; weights broadcast."""
+    """Loss = p y softplus(-x) + (1 - y) softplus(x), times the weight; weights broadcast."""
     if target.shape != input.shape:
         raise ValueError(f"target has shape {tuple(target.shape)}, input {tuple(input.shape)}")
     x, y = widened(input), widened(target)

@@ -40,9 +40,7 @@ class RowLosses(torch.autograd.Function):
     """Row losses (n,) of hidden states (n, h); ``shell`` tells options and kept rows."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, shell: Rows
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, shell: Rows) -> Tensor:
         """One chunk of logits after the other."""
         # the weight too: autograd then notices if it is changed before backward
         ctx.save_for_backward(hidden, head, bias, shell.weight)
@@ -52,7 +50,7 @@ class RowLosses(torch.autograd.Function):
         return torch.cat(chunks) if chunks else hidden.new_zeros(0)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """The logits again; their gradient goes through the head chunk by chunk."""
         *given, _ = ctx.saved_tensors

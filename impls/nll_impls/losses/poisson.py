@@ -27,7 +27,7 @@ def loss(
 
 
 def _stirling(y: Tensor) -> Tensor:
-    """y log y - y + log(2 pi y) / 2 where y > 1, else 0, with finite gradients at 0 as well."""
+    """St = y log y - y + log(2 pi y) / 2 where y > 1, else 0, with finite gradients."""
     counts = y > 1
     safe = torch.where(counts, y, 2.0)
     term = safe * safe.log() - safe + (2 * math.pi * safe).log() / 2

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from ...cases import Context, Draft, Draw
-from ...families.cross_entropy.cases import PROBES as PROBES
 from ...recipes import TensorRecipe
+from ..cross_entropy import cases as cross_entropy
+
+#: How the divergences show: as cross entropy's.
+PROBES = cross_entropy.PROBES
 
 
 def plain(context: Context, draw: Draw) -> Draft:

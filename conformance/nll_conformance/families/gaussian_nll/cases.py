@@ -17,13 +17,13 @@ def plain(context: Context, draw: Draw) -> Draft:
     grad = "gradient" in context.capabilities
     dtype = context.dtype
 
-    def scattered(seed: int, **facts: bool) -> TensorRecipe:
-        return TensorRecipe("scatter", rows, dtype, scale=-1, seed=seed, **facts)
+    def scattered(seed: int, grad: bool = False) -> TensorRecipe:
+        return TensorRecipe("scatter", rows, dtype, scale=-1, seed=seed, grad=grad)
 
     return Draft(
         context=context,
         tensors={
-            "input": scattered(draw.integer(0, 99), grad=grad),
+            "input": scattered(draw.integer(0, 99), grad),
             "target": scattered(draw.integer(100, 199)),
             "var": TensorRecipe(
                 "levels",

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from ...cases import Context, Draft, Draw
 from ...classification import fit_target, logits_shape
-from ...families.cross_entropy.cases import PROBES as PROBES
 from ...recipes import Edit, TensorRecipe
+from ..cross_entropy import cases as cross_entropy
 
 #: Sizes H of the hidden states.
 HIDDEN = (3, 2, 4, 5, 8, 64)
+
+#: How the divergences show: as cross entropy's.
+PROBES = cross_entropy.PROBES
 
 
 def plain(context: Context, draw: Draw) -> Draft:

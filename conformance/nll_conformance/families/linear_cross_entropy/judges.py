@@ -14,6 +14,33 @@ from ...observe import Caller
 from ...truth import Exact, Truth
 from . import oracle
 
+#: What the reproducers of three rules do: see ``shows`` of the rule decorator.
+ONE_GRADIENT_AT_A_TIME_SHOWN = """
+        grads = []
+        for leaf in [{leaves}]:
+            loss = {call}
+            grads += torch.autograd.grad(loss, leaf, upstream)
+        for leaf, grad in zip([{leaves}], grads):
+            leaf.grad = grad
+    """
+TIED_SHOWN = """
+        linear_weight = input
+        loss = {call}
+        loss.backward(upstream)
+    """
+HEAD_CHANGED_BEFORE_BACKWARD_SHOWN = """
+        leaves = [{leaves}]
+        [{leaves}] = [leaf * 1.0 for leaf in leaves]
+        loss = {call}
+        with torch.no_grad():
+            linear_weight.mul_(-3.0).add_(1.0)
+        try:
+            loss.backward(upstream)
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+        [{leaves}] = leaves
+    """
+
 
 def only_asked(case: Case, call: Caller) -> Judgement:
     """The gradients that were asked for are right, and no other tensor got one."""

@@ -11,7 +11,7 @@ significand: then no order of additions rounds at all.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -154,8 +154,14 @@ class Pulled:
     @property
     def turned(self) -> Pulled:
         """All transposed: what is summed over the rows."""
-        parts = (self.value, self.error, self.pull, self.kappa, self.live)
-        return Pulled(*(part.T for part in parts), self.upstream, self.how)
+        return replace(
+            self,
+            value=self.value.T,
+            error=self.error.T,
+            pull=self.pull.T,
+            kappa=self.kappa.T,
+            live=self.live.T,
+        )
 
     def times(self, factor: torch.Tensor, output: Format) -> Exact:
         """``value @ factor``, ``factor`` ``(K, M)``.

@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 from ... import shown
-from ...cases import (
-    Context,
-    any_reduction,
-    laid_out,
-    mixed_upstream,
-    one_of,
-    scalar_upstream,
-    unreduced,
-    vary,
-)
-from ...classification import (
-    few_masses,
-    ignored,
-    ignored_run,
-    odd_rows,
-    several_rows,
-    smoothed,
-    soft,
-    weighted,
-)
+from ...cases import any_reduction, mixed_upstream, one_of, scalar_upstream, unreduced, vary
+from ...classification import few_masses, ignored_run, odd_rows, several_rows, smoothed, soft
 from ...contract import rule
 from ...judge import agrees, gradients_agree
 from ...model import Case, Judgement
 from ...observe import Caller
 from . import judges
-from .variations import (
-    biased,
-    cube,
-    excluding_bias,
-    few_bits,
-    frozen,
-    huge_bias,
-    maybe_biased,
-    other_dtype,
-    same_sign,
-    wide,
-    wrong_bias,
-    wrong_width,
-)
+from . import variations as v
 
 SOURCE = "torch.nn.functional.linear_cross_entropy: linear, then cross_entropy"
 GRADIENT = ("gradient",)
 BIAS = ("linear_bias",)
 BOTH = ("linear_bias", "gradient")
+EACH = "torch.autograd: a gradient for each tensor that requires one"
 
 
 @rule(
@@ -60,26 +30,20 @@ def head_gradient(case: Case, call: Caller) -> Judgement:
     yield from gradients_agree(call(case))
 
 
-@rule("must", cases=vary(several_rows, biased, any_reduction), source=SOURCE, needs=BIAS)
-def bias(case: Case, call: Caller) -> Judgement:
-    """The bias is added to each class's logit, the target's included, exactly once."""
-    yield from agrees(call(case))
-
-
 @rule(
     "must",
-    cases=vary(several_rows, biased, any_reduction, mixed_upstream),
+    cases=vary(several_rows, v.biased, any_reduction, mixed_upstream),
     source=SOURCE,
-    needs=BOTH,
+    needs=BIAS,
 )
-def bias_gradient(case: Case, call: Caller) -> Judgement:
-    """The bias's gradient is the sum of the rows' (p - onehot), scaled by what flows back."""
+def bias(case: Case, call: Caller) -> Judgement:
+    """The bias is added to every logit exactly once; its gradient is the sum of p - onehot."""
     yield from agrees(call(case))
 
 
 @rule(
     "must",
-    cases=vary(several_rows, wide, maybe_biased, any_reduction),
+    cases=vary(several_rows, v.wide, v.maybe_biased, any_reduction),
     source="apple/ml-cross-entropy#52: the bias was added once for each block of H",
 )
 def wide_hidden_states(case: Case, call: Caller) -> Judgement:
@@ -87,7 +51,7 @@ def wide_hidden_states(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(cube, maybe_biased, any_reduction), source=SOURCE)
+@rule("must", cases=vary(v.cube, v.maybe_biased, any_reduction), source=SOURCE)
 def cubic(case: Case, call: Caller) -> Judgement:
     """Rows, classes and hidden size are told apart by position, not by size."""
     yield from agrees(call(case))
@@ -95,7 +59,7 @@ def cubic(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(odd_rows, maybe_biased, any_reduction, mixed_upstream),
+    cases=vary(odd_rows, v.maybe_biased, any_reduction, mixed_upstream),
     source="a loss computed in chunks of rows is still one loss",
 )
 def chunks_of_rows(case: Case, call: Caller) -> Judgement:
@@ -105,7 +69,7 @@ def chunks_of_rows(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(ignored_run, maybe_biased, any_reduction),
+    cases=vary(ignored_run, v.maybe_biased, any_reduction),
     source=SOURCE,
     needs=("ignore_minus_100",),
 )
@@ -116,7 +80,7 @@ def ignored_chunks(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(same_sign, maybe_biased),
+    cases=vary(v.same_sign, v.maybe_biased),
     source="fla-org/flash-linear-attention#874; linkedin/Liger-Kernel#830",
     needs=GRADIENT,
     share=0.5,
@@ -128,8 +92,8 @@ def many_rows_of_one_sign(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, maybe_biased, frozen("input"), any_reduction, scalar_upstream),
-    source="torch.autograd: a gradient for each tensor that requires one",
+    cases=vary(several_rows, v.maybe_biased, v.frozen("input"), any_reduction, scalar_upstream),
+    source=EACH,
     needs=GRADIENT,
     shows=shown.ONLY_ASKED,
 )
@@ -140,8 +104,8 @@ def frozen_hidden_states(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, maybe_biased, frozen("linear_weight"), any_reduction),
-    source="torch.autograd: a gradient for each tensor that requires one",
+    cases=vary(several_rows, v.maybe_biased, v.frozen("linear_weight"), any_reduction),
+    source=EACH,
     needs=GRADIENT,
     shows=shown.ONLY_ASKED,
 )
@@ -152,10 +116,9 @@ def frozen_head(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, biased, frozen("input", "linear_weight"), any_reduction),
-    source="torch.autograd: a gradient for each tensor that requires one",
+    cases=vary(several_rows, v.biased, v.frozen("input", "linear_weight"), any_reduction),
+    source=EACH,
     needs=BOTH,
-    share=0.6,
     shows=shown.ONLY_ASKED,
 )
 def only_the_bias(case: Case, call: Caller) -> Judgement:
@@ -165,10 +128,9 @@ def only_the_bias(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, biased, frozen("linear_bias"), any_reduction),
-    source="torch.autograd: a gradient for each tensor that requires one",
+    cases=vary(several_rows, v.biased, v.frozen("linear_bias"), any_reduction),
+    source=EACH,
     needs=BOTH,
-    share=0.6,
     shows=shown.ONLY_ASKED,
 )
 def frozen_bias(case: Case, call: Caller) -> Judgement:
@@ -178,7 +140,7 @@ def frozen_bias(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, biased, smoothed(), any_reduction),
+    cases=vary(several_rows, v.biased, smoothed(), any_reduction),
     source=SOURCE,
     needs=("linear_bias", "label_smoothing"),
 )
@@ -189,19 +151,7 @@ def bias_with_smoothing(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, biased, weighted, any_reduction),
-    source=SOURCE,
-    needs=("linear_bias", "weight"),
-    share=0.6,
-)
-def bias_with_weight(case: Case, call: Caller) -> Judgement:
-    """Class weights and the bias of the head keep apart."""
-    yield from agrees(call(case))
-
-
-@rule(
-    "must",
-    cases=vary(several_rows, biased, soft, any_reduction),
+    cases=vary(several_rows, v.biased, soft, any_reduction),
     source=SOURCE,
     needs=("linear_bias", "soft_target"),
     share=0.6,
@@ -211,7 +161,7 @@ def bias_with_probabilities(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(several_rows, huge_bias, any_reduction), source=SOURCE, needs=BIAS)
+@rule("must", cases=vary(several_rows, v.huge_bias, any_reduction), source=SOURCE, needs=BIAS)
 def huge_biases(case: Case, call: Caller) -> Judgement:
     """A bias far above the product leaves loss and gradients finite and exact."""
     yield from agrees(call(case))
@@ -219,7 +169,7 @@ def huge_biases(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, excluding_bias, any_reduction),
+    cases=vary(several_rows, v.excluding_bias, any_reduction),
     source="a class at -inf has probability 0 (padded vocabularies)",
     needs=BIAS,
 )
@@ -230,15 +180,7 @@ def excluded_by_bias(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(
-        several_rows,
-        biased,
-        one_of(
-            laid_out("linear_weight", "transposed", "padded", "strided", "shifted", "expanded"),
-            laid_out("linear_bias", "strided", "shifted", "expanded", "padded"),
-        ),
-        any_reduction,
-    ),
+    cases=vary(several_rows, v.biased, v.head_layouts, any_reduction),
     source="strides and offset are part of a tensor (tied and sliced embeddings)",
     needs=BIAS,
 )
@@ -249,7 +191,7 @@ def layouts(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, other_dtype, any_reduction),
+    cases=vary(several_rows, v.other_dtype, any_reduction),
     source="a result that is returned is right",
     dtypes=("float32", "bfloat16", "float16"),
     share=0.6,
@@ -260,50 +202,27 @@ def head_of_other_dtype(case: Case, call: Caller) -> Judgement:
     yield from judges.right_or_raises(case, call)
 
 
-def _all_at_once(context: Context):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Bias, weights, ignored rows and smoothing together, as far as the call takes them."""
-    can = context.capabilities
-    options = [biased] if "linear_bias" in can else []
-    options += [weighted] if "weight" in can else []
-    options += [ignored(-100, -1, 255)] if "ignore_index" in can else []
-    options += [smoothed()] if "label_smoothing" in can else []
-    return vary(one_of(odd_rows, several_rows), *options, any_reduction, mixed_upstream)(context)
-
-
-@rule("must", cases=_all_at_once, source="every option may be combined with every other")
+@rule(
+    "must",
+    cases=vary(one_of(odd_rows, several_rows), v.all_options, any_reduction, mixed_upstream),
+    source="every option may be combined with every other",
+)
 def every_option(case: Case, call: Caller) -> Judgement:
     """Bias, weights, ignored rows and smoothing go together."""
     yield from agrees(call(case))
 
 
 @rule(
-    "should",
-    cases=vary(several_rows, wrong_width),
-    source=SOURCE,
-    share=0.3,
-    shows=shown.RAISES,
+    "should", cases=vary(several_rows, v.wrong_size), source=SOURCE, share=0.5, shows=shown.RAISES
 )
-def head_width(case: Case, call: Caller) -> Judgement:
-    """A head for hidden states of another size raises."""
-    yield from judges.raises(case, call, "a head of the wrong width")
-
-
-@rule(
-    "should",
-    cases=vary(several_rows, wrong_bias),
-    source=SOURCE,
-    needs=BIAS,
-    share=0.3,
-    shows=shown.RAISES,
-)
-def bias_size(case: Case, call: Caller) -> Judgement:
-    """A bias that has not C entries raises; one entry is not broadcast."""
-    yield from judges.raises(case, call, "a bias of the wrong size")
+def sizes(case: Case, call: Caller) -> Judgement:
+    """A head of another width or a bias of another size raises; one entry is not broadcast."""
+    yield from judges.raises(case, call, "a head or bias of the wrong size")
 
 
 @rule(
     "must",
-    cases=vary(several_rows, few_bits, any_reduction),
+    cases=vary(several_rows, v.few_bits, any_reduction),
     source="torch.amp; linkedin/Liger-Kernel#305, #501: no bias, float32 parameters",
     shows=shown.AUTOCAST,
 )
@@ -314,18 +233,11 @@ def autocast(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, maybe_biased, any_reduction),
+    cases=vary(several_rows, v.maybe_biased, any_reduction),
     source="torch.autograd.grad",
     needs=GRADIENT,
     share=0.6,
-    shows="""
-        grads = []
-        for leaf in [{leaves}]:
-            loss = {call}
-            grads += torch.autograd.grad(loss, leaf, upstream)
-        for leaf, grad in zip([{leaves}], grads):
-            leaf.grad = grad
-    """,
+    shows=judges.ONE_GRADIENT_AT_A_TIME_SHOWN,
 )
 def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
     """Asking autograd for one gradient alone gives that one, not another's."""
@@ -334,15 +246,11 @@ def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(cube, any_reduction),
+    cases=vary(v.cube, any_reduction),
     source="tied and contrastive losses: a tensor may be hidden states and head at once",
     needs=GRADIENT,
     share=0.6,
-    shows="""
-        linear_weight = input
-        loss = {call}
-        loss.backward(upstream)
-    """,
+    shows=judges.TIED_SHOWN,
 )
 def tied(case: Case, call: Caller) -> Judgement:
     """One tensor given as hidden states and head gets the sum of both gradients."""
@@ -355,18 +263,7 @@ def tied(case: Case, call: Caller) -> Judgement:
     source="torch.autograd: saved tensors are version checked",
     needs=GRADIENT,
     share=0.5,
-    shows="""
-        leaves = [{leaves}]
-        [{leaves}] = [leaf * 1.0 for leaf in leaves]
-        loss = {call}
-        with torch.no_grad():
-            linear_weight.mul_(-3.0).add_(1.0)
-        try:
-            loss.backward(upstream)
-        except Exception:
-            raise SystemExit(0)  # refused, which is right
-        [{leaves}] = leaves
-    """,
+    shows=judges.HEAD_CHANGED_BEFORE_BACKWARD_SHOWN,
 )
 def head_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A head changed in place before backward gives the old gradient or an error."""
@@ -375,7 +272,7 @@ def head_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, biased, any_reduction),
+    cases=vary(several_rows, v.biased, any_reduction),
     source="a loss is a function of its arguments",
     needs=BIAS,
     share=0.5,

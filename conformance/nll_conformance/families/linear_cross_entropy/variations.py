@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ...cases import Draft, Draw, Variation
-from ...classification import constant_target
+from ...cases import Draft, Draw, Variation, laid_out, one_of
+from ...classification import constant_target, ignored, smoothed, weighted
 from ...recipes import TensorRecipe
 from .cases import resize_hidden
 
@@ -68,7 +66,7 @@ def cube(draft: Draft, draw: Draw) -> None:
 def frozen(*names: str) -> Variation:
     """These tensors require no gradient."""
 
-    def freeze(draft: Draft, draw: Draw) -> None:  # noqa: ARG001
+    def freeze(draft: Draft, draw: Draw) -> None:
         for name in names:
             if name in draft.tensors:
                 draft.change(name, grad=False)
@@ -88,11 +86,10 @@ def same_sign(draft: Draft, draw: Draw) -> None:
 def other_dtype(draft: Draft, draw: Draw) -> None:
     """Head and bias in a wider dtype, of few bits, so that no cast loses anything."""
     wider = "float64" if draft.context.dtype == "float32" else "float32"
-    few = {"regime": "levels", "scale": -2, "offset": -1.0, "modulus": 9}
-    maybe_biased(draft, draw)
+    few_bits(draft, draw)
     for name in ("linear_weight", "linear_bias"):
         if name in draft.tensors:
-            draft.tensors[name] = replace(draft.tensors[name], dtype=wider, **few)
+            draft.change(name, dtype=wider)
 
 
 def few_bits(draft: Draft, draw: Draw) -> None:
@@ -114,3 +111,31 @@ def wrong_bias(draft: Draft, draw: Draw) -> None:
     biased(draft, draw)
     sizes = [n for n in (1, draft.classes + 1, draft.classes - 1) if n != draft.classes and n]
     draft.change("linear_bias", shape=(draw.among(sizes),))
+
+
+def wrong_size(draft: Draft, draw: Draw) -> None:
+    """A head of the wrong width or, where there is one, a bias of the wrong size."""
+    if draft.can("linear_bias") and draw.yes():
+        wrong_bias(draft, draw)
+    else:
+        wrong_width(draft, draw)
+
+
+def all_options(draft: Draft, draw: Draw) -> None:
+    """Bias, weights, ignored rows and smoothing together, as far as the call takes them."""
+    options: dict[str, Variation] = {
+        "linear_bias": biased,
+        "weight": weighted,
+        "ignore_index": ignored(-100, -1, 255),
+        "label_smoothing": smoothed(),
+    }
+    for capability, variation in options.items():
+        if draft.can(capability):
+            variation(draft, draw)
+
+
+#: Head and bias as views of other memory: tied and sliced embeddings.
+head_layouts = one_of(
+    laid_out("linear_weight", "transposed", "padded", "strided", "shifted", "expanded"),
+    laid_out("linear_bias", "strided", "shifted", "expanded", "padded"),
+)

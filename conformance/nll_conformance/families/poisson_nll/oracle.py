@@ -140,14 +140,14 @@ def _elements(parts: Parts, how: Arithmetic, logarithmic: bool) -> Elements:
 
 
 def _log_rate_slope(parts: Parts, how: Arithmetic) -> Slope:
-    """d input = e^x - y."""
+    """The derivative by a log rate: e^x - y."""
     size = parts.z + parts.y.abs()
     error = how.compute.u * ((K0 + K1 * parts.x.abs()) * parts.z + 4 * size)
     return parts.slope(parts.z - parts.y, error, size, size, how)
 
 
 def _rate_slope(parts: Parts, how: Arithmetic) -> Slope:
-    """d input = 1 - y / (x + eps)."""
+    """The derivative by a rate: 1 - y / (x + eps)."""
     share = parts.y.abs() / parts.z
     size = 1 + share
     error = how.compute.u * 6 * size + 1.1 * parts.off * share
@@ -156,7 +156,7 @@ def _rate_slope(parts: Parts, how: Arithmetic) -> Slope:
 
 
 def _target_slope(parts: Parts, how: Arithmetic, logarithmic: bool) -> Slope:
-    """d target = -log rate, with Stirling's log y + 1 / (2 y)."""
+    """The derivative by the target: -log rate, with Stirling's log y + 1 / (2 y)."""
     safe = parts.y.clamp(min=1.0)
     value, size = -parts.log, parts.log.abs()
     error = 4 * how.compute.u * size
