@@ -13,6 +13,8 @@ from .report import Report, RuleFacts
 NOT_JUDGED: tuple[Outcome, ...] = ("error", "inconclusive", "not_run", "unsupported")
 #: Themes whose rules judge a loss on plain cases.
 PLAIN_THEMES = ("call", "values", "gradients")
+#: The theme whose rules vary everything at once.
+COMBINED = "combinations"
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,14 @@ def causes(results: Iterable[Result]) -> tuple[Cause, ...]:
     bad = [result for result in results if result.outcome in BAD_OUTCOMES]
     plain = {(r.implementation, _kind(r)) for r in bad if _theme(r.rule) in PLAIN_THEMES}
     folded: dict[tuple[str, ...], list[Result]] = {}
-    for result in bad:
+    first: dict[str, tuple[str, ...]] = {}  # by implementation
+    for result in sorted(bad, key=lambda r: _theme(r.rule) == COMBINED):
         everywhere = (result.implementation, _kind(result)) in plain
         key = (result.implementation, *_signature(result, everywhere))
-        folded.setdefault(key, []).append(result)
+        known = first.setdefault(result.implementation, key)
+        # Where rules that vary one thing have failed, varying everything tells nothing new.
+        combined = _theme(result.rule) == COMBINED and result.outcome == "fail"
+        folded.setdefault(known if combined else key, []).append(result)
     made = [
         Cause(min(group, key=lambda r: (r.level != "must", not r.reproducer)), tuple(group))
         for group in folded.values()

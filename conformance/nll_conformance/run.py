@@ -20,7 +20,7 @@ from .observe import Caller
 from .search import seed_for, smallest
 
 #: Cases of a rule with share 1, sized on eager torch on one core.
-CASES: dict[Profile, int] = {"quick": 16, "standard": 60, "thorough": 400}
+CASES: dict[Profile, int] = {"quick": 10, "standard": 50, "thorough": 300}
 
 
 #: Writes a failing case down as a program of its own.

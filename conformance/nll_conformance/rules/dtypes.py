@@ -6,10 +6,10 @@ import torch
 
 from .. import shown
 from ..cases import Draft, Draw, Variation, any_reduction, forward_only, vary
-from ..classification import IGNORED, ignored, several_rows, soft, weighted
+from ..classification import several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
-from ..judge import agrees, holds, value_agrees
+from ..judge import agrees, holds
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ._families import CLASSES, DIRECT
@@ -128,19 +128,6 @@ def autocast(case: Case, call: Caller) -> Judgement:
         call.backward(value, call.upstream(case, value))
         grads = call.grads(tensors)
     yield from agrees(call.observation(case, value, grads, tensors))
-
-
-@rule(
-    "must",
-    cases=vary(several_rows, ignored(IGNORED), any_reduction, forward_only),
-    source=SOURCE,
-    needs=("ignore_minus_100",),
-    share=0.4,
-    families=CLASSES,
-)
-def negative_targets_of_int64(case: Case, call: Caller) -> Judgement:
-    """Targets keep their 64-bit sign: -100 is not 156."""
-    yield from value_agrees(call(case))
 
 
 @rule(

@@ -34,7 +34,7 @@ def _alone(text: str) -> str:
     child = os.fork()
     if child == 0:
         signal.alarm(20)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             os.write(writing, _ending(text).encode()[:4000])
         os._exit(0)
     os.close(writing)
@@ -49,15 +49,15 @@ def _ending(text: str) -> str:
         exec(compile(text, "reproducer.py", "exec"), {"__name__": "__main__"})
     except SystemExit as stop:
         return "passed" if not stop.code else f"SystemExit: {stop.code}"
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever the program dies of
         return f"{type(error).__name__}: {error}"
     return "passed"
 
 
 if __name__ == "__main__":
-    import wrong_losses
     import torch
     import torch.testing
+    import wrong_losses
 
     wrong_losses.right("cross_entropy")  # imported once, not in each fork
     torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -87,6 +87,8 @@ RIGHT = {
     "gaussian_nll": "torch.nn.functional:gaussian_nll_loss",
     "poisson_nll": "torch.nn.functional:poisson_nll_loss",
     "bce_with_logits": "torch.nn.functional:binary_cross_entropy_with_logits",
+    "linear_cross_entropy": "nll_impls.losses.linear_then_cross_entropy:loss",
+    "causal_cross_entropy": "nll_impls.losses.causal_shifted:loss",
 }
 
 
@@ -95,8 +97,3 @@ def right(family: str) -> Loss:
     from nll_conformance.targets import lazily
 
     return lazily(RIGHT[family])()
-
-
-def families() -> Iterator[str]:
-    """The families for which there is a right loss."""
-    yield from RIGHT

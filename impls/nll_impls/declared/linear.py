@@ -53,6 +53,11 @@ CHUNKED = (
         link=DOCS,
     ),
     Expected(
+        "combinations.all_options",
+        reason="a single row that is ignored, as all_ignored_mean",
+        link=DOCS,
+    ),
+    Expected(
         "ignore_index.nonfinite_loss",
         reason="row losses of ignored rows are multiplied by zero; without options they are not",
         link=DOCS,
