@@ -215,7 +215,8 @@ def vary(*variations: Variation) -> Callable[[Context], st.SearchStrategy[Case]]
 def explicit_defaults(draft: Draft, draw: Draw) -> None:
     """Every option is passed, at its default."""
     for name, value in draft.context.family.defaults.items():
-        if name == "reduction" or draft.can(name):
+        reductions = draft.can("reduction_none") or draft.can("reduction_sum")
+        if draft.can(name) or (name == "reduction" and reductions):
             draft.options[name] = value
     draft.options["explicit_defaults"] = True
 

@@ -423,7 +423,7 @@ def one_class(draft: Draft, draw: Draw) -> None:
 
 def many_rows(draft: Draft, draw: Draw) -> None:
     """Thousands of rows: chunked kernels, 16-bit reductions, grid limits."""
-    count = draw.among((1030, 300, 3001, 6000, 70000))
+    count = draw.among((1030, 70000, 300, 3001, 6000))
     classes = draw.among((3, 2, 5))
     draft.resize((min(count, max(2, draft.context.max_elements // classes)),), classes)
 

@@ -319,6 +319,11 @@ def _absent(
     if "reduction" in fixed:
         for name in ("reduction_none", "reduction_sum"):
             absent[name] = "reduction is fixed by the target"
+    ignored = fixed.get("ignore_index")
+    if isinstance(ignored, int) and ignored != contract.defaults.get("ignore_index"):
+        absent["ignore_minus_100"] = "ignore_index is fixed by the target"
+        if ignored >= 0:  # which class probabilities cannot be combined with
+            absent["soft_target"] = "ignore_index is fixed at a class"
     for name in declared.lacks:
         absent[name] = f"declared: lacks {name}"
     return absent

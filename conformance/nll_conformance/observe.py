@@ -105,8 +105,11 @@ class Caller:
             if name not in fixed
         }
         positional = [given.pop(name) for name in self.family.positional]
-        options = {name: value for name, value in case.options if name not in fixed}
-        return self.subject.function(*positional, **given, **options, **extra)
+        return self.subject.function(*positional, **given, **self.options(case), **extra)
+
+    def options(self, case: Case) -> dict[str, Any]:
+        """The options to pass: those that the target has fixed itself are left out."""
+        return {n: value for n, value in case.options if n not in self.subject.fixed}
 
     def backward(self, value: torch.Tensor, upstream: torch.Tensor, **options: Any) -> None:
         """Back-propagate; what that raises is the loss's."""

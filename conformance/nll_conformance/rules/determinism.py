@@ -17,6 +17,7 @@ from ._families import CLASSES, ELEMENTWISE
     "should",
     cases=vary(odd_rows, any_reduction),
     source="torch.use_deterministic_algorithms; pytorch#17350",
+    needs=("deterministic",),
     share=0.5,
     families=CLASSES + ELEMENTWISE,
     shows="""

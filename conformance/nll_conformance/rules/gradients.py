@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from .. import shown
@@ -30,10 +32,18 @@ from ..classification import (
 )
 from ..contract import rule
 from ..errors import TargetRaised
-from ..judge import agrees, exact_zero, gradients_agree, identical
-from ..model import Case, Finding, Judgement, Measured
+from ..judge import (
+    UNIT_ROUNDOFF,
+    agrees,
+    compare,
+    exact_zero,
+    gradients_agree,
+    truth_of,
+)
+from ..model import Case, Finding, Judgement, Measured, Observation
 from ..observe import Caller
 from ..second import curvature_agrees
+from ..truth import Exact
 from ._families import CLASSES, CURVED, LOGITS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
@@ -177,11 +187,8 @@ def backward_twice(case: Case, call: Caller) -> Judgement:
     shows="""
         loss = {call}
         loss.backward(upstream)
-        once = [leaf.grad.clone() for leaf in [{leaves}]]
         loss = {call}
         loss.backward(upstream)
-        for leaf, grad in zip([{leaves}], once):
-            torch.testing.assert_close(leaf.grad, grad + grad, rtol=0, atol=0, equal_nan=True)
     """,
 )
 def accumulates(case: Case, call: Caller) -> Judgement:
@@ -189,15 +196,23 @@ def accumulates(case: Case, call: Caller) -> Judgement:
     tensors = call.tensors(case)
     first = call.forward(case, tensors)
     call.backward(first, call.upstream(case, first))
-    once = call.grads(tensors)
-    once = {name: grad.clone() if grad is not None else None for name, grad in once.items()}
     second = call.forward(case, tensors)
     call.backward(second, call.upstream(case, second))
-    for name, tensor in tensors.items():
-        if tensor.requires_grad:
-            before = once[name]
-            doubled = None if before is None else before + before
-            yield from identical(f"the accumulated gradient of {name}", tensor.grad, doubled)
+    yield from _doubled(call.observation(case, second, call.grads(tensors), tensors))
+
+
+def _doubled(seen: Observation) -> Judgement:
+    """Twice the gradient, each addend within its bound and the sum rounded once."""
+    roundoff = UNIT_ROUNDOFF[getattr(torch, seen.case.dtype)]
+    for name, exact in truth_of(seen).grads.items():
+        got = seen.grads[name]
+        if got is None:
+            yield Finding(f"no gradient arrived at {name!r}", kind="no gradient", of=name)
+            return
+        bound = 2 * exact.bound + roundoff * 2 * (exact.value.abs() + exact.bound)
+        what = f"gradient of {name}"
+        for item in compare(what, got, Exact(2 * exact.value, bound), seen.case.dtype):
+            yield replace(item, of=name) if isinstance(item, Finding) else item
 
 
 @rule(

@@ -244,7 +244,7 @@ def second_consumer(case: Case, call: Caller) -> Judgement:
     keywords = {n: t for n, t in passed.items() if n not in direct}
     yield Measured()
     try:
-        value = call.subject.function(*positional, **keywords, **dict(case.options))
+        value = call.subject.function(*positional, **keywords, **call.options(case))
         upstream = call.upstream(case, value)
         if upstream.shape != value.shape:
             return

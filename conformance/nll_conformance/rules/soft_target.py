@@ -156,7 +156,7 @@ def any_total(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(several_rows, soft, soft_needs_grad, any_reduction),
     source="torch.nn.functional.cross_entropy: gradient of the probabilities (distillation)",
-    needs=("soft_target", "gradient"),
+    needs=("soft_target", "gradient", "target_gradient"),
     families=CLASSES,
 )
 def target_gradient(case: Case, call: Caller) -> Judgement:
@@ -207,7 +207,7 @@ def nothing_of_nothing(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(several_rows, soft, only_soft_needs_grad, any_reduction),
     source="torch.autograd: each input that requires a gradient gets it, whatever the others do",
-    needs=("soft_target", "gradient"),
+    needs=("soft_target", "gradient", "target_gradient"),
     families=CLASSES,
     share=0.5,
 )

@@ -20,7 +20,7 @@ Variant = tuple[Callable[..., Any], str]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 #: Themes whose rules judge loss and gradient of an ordinary call.
-THEMES = {"elementwise", "reductions", "gradients", "values"}
+THEMES = {"elementwise", "elementwise_gradients", "reductions", "gradients", "values"}
 #: Rules that not every correct loss accepts, or that ask something else of a call.
 UNUSUAL = {
     "elementwise.far_rows",

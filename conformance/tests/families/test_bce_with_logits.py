@@ -123,6 +123,12 @@ def positives_on_rows(x: Tensor, y: Tensor, p: Tensor | float) -> Tensor:
     return documented(x, y, p)
 
 
+def through_memory(weight: Tensor) -> Tensor:
+    """The first numbers of the storage, whatever the strides say."""
+    whole = torch.as_strided(weight, (weight.untyped_storage().nbytes() // 4,), (1,), 0)
+    return whole[: weight.numel()].view(weight.shape)
+
+
 def by_weight(losses: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return losses.mean()
@@ -204,6 +210,14 @@ FAULTS = {
         faulty(weigh=lambda losses, w: losses * w.abs()),
         "zero_or_negative_weight",
     ),
+    "weight read as if contiguous": (
+        faulty(weigh=lambda losses, w: losses * through_memory(w)),
+        "weight_layout",
+    ),
+    "weight scaled in place": (
+        faulty(weigh=lambda losses, w: losses * (w.mul_(2.0) / 2.0)),
+        "weights_unchanged",
+    ),
     "mean by weight": (faulty(mean=by_weight), "weighted_mean"),
     "weighted mean of the kept": (
         faulty(mean=lambda losses, w: losses.sum() / losses.count_nonzero()),
@@ -237,7 +251,7 @@ FAULTS = {
     ),
     "target detached": (
         faulty(lambda x, y, p: documented(x, y.detach(), p)),
-        "elementwise.target_gradient",
+        "elementwise_gradients.target",
     ),
 }
 

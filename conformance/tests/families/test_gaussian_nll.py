@@ -251,7 +251,7 @@ FAULTS = {
     ),
     "mean over the batch": (faulty(reduce=batch_mean), "elementwise.mean"),
     "features summed": (faulty(reduce=summed_features), "elementwise.none"),
-    "target detached": (detached_target, "elementwise.target_gradient"),
+    "target detached": (detached_target, "elementwise_gradients.target"),
 }
 
 

@@ -20,6 +20,7 @@ NOT_KEPT = {
     ("gaussian_nll", "gaussian_nll.unit_dimensions"),
     ("bce_with_logits", "elementwise.integer_targets"),
     ("linear_cross_entropy", "ignore_index.nonfinite_gradient"),
+    ("causal_cross_entropy", "ignore_index.nonfinite_gradient"),
     ("linear_cross_entropy", "errors.smoothing_range"),
 }
 #: What none of the wrong losses here breaks.

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from ... import shown
-from ...cases import any_reduction, forward_only, mixed_upstream, one_of, unreduced, vary
+from ...cases import (
+    any_reduction,
+    forward_only,
+    laid_out,
+    mixed_upstream,
+    one_of,
+    unreduced,
+    vary,
+)
 from ...contract import rule
 from ...elementwise import with_target_grad
 from ...errors import TargetRaised
-from ...judge import agrees, gradients_agree, value_agrees
+from ...judge import agrees, gradients_agree, identical, value_agrees
 from ...model import Case, Finding, Judgement, Measured
 from ...observe import Caller
 from . import cases
@@ -171,6 +179,41 @@ def pos_weight_of_wrong_prediction(case: Case, call: Caller) -> Judgement:
 def both_weights(case: Case, call: Caller) -> Judgement:
     """Weight and pos_weight multiply each other, each in its own place."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        cases.both_weights,
+        one_of(
+            laid_out("weight", "strided", "shifted", "transposed"),
+            laid_out("pos_weight", "strided", "shifted", "expanded"),
+        ),
+        any_reduction,
+    ),
+    source="strides and offset are part of a tensor",
+    needs=("weight", "pos_weight"),
+    share=0.6,
+)
+def weight_layout(case: Case, call: Caller) -> Judgement:
+    """Weights that are strided, offset or expanded views are read by their strides."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(cases.both_weights, any_reduction, mixed_upstream),
+    source="a loss is a function of its arguments",
+    needs=("weight", "pos_weight"),
+    share=0.5,
+    shows=shown.INPUTS_KEPT,
+)
+def weights_unchanged(case: Case, call: Caller) -> Judgement:
+    """The caller's weights are the same after forward and backward."""
+    seen = call(case)
+    for name, tensor in case.build().items():
+        if name not in call.subject.implementation.mutates:
+            yield from identical(f"{name} after the call", seen.arguments[name], tensor)
 
 
 @rule(

@@ -25,6 +25,7 @@ FAMILY = Family(
         "spatial",
         "unbatched",
         "soft_target",
+        "target_gradient",
         "gradient",
         "empty_batch",
         "ignore_minus_100",

@@ -142,11 +142,6 @@ def everything_below(draft: Draft, draw: Draw) -> None:
 # --- broadcasting ---------------------------------------------------------------------------
 
 
-def _sized(draft: Draft, draw: Draw) -> tuple[int, ...]:
-    draft.resize(draw.among(SHAPES))
-    return draft.rows
-
-
 def last_dimension_one(draft: Draft, draw: Draw) -> None:
     """One variance for the last dimension, kept as size 1."""
     draft.change("var", shape=(*draft.rows[:-1], 1))
@@ -161,8 +156,9 @@ def homoscedastic(*variations: Variation) -> Variation:
     """Shapes of the input at which a variance's place matters, then the variance's."""
 
     def shape(draft: Draft, draw: Draw) -> None:
-        _sized(draft, draw)
-        draw.among(variations)(draft, draw)
+        draft.resize(draw.among(SHAPES))
+        if draft.can("homoscedastic"):
+            draw.among(variations)(draft, draw)
 
     return shape
 

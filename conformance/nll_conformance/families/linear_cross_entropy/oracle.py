@@ -134,7 +134,7 @@ def _pulled(
     strength = soft.amount.sum(1, keepdim=True)
     s = (scale * call.counted).abs().unsqueeze(1)
     pull = s * (strength * soft.rows.p + soft.amount)
-    kappa, live = pull * condition(soft.rows), (s > 0).double().expand(pull.shape)
+    kappa, live = pull * condition(soft.rows), (s != 0).double().expand(pull.shape)
     most = float(upstream.abs().max()) if upstream.numel() else 0.0
     return Pulled(exact.value, exact.bound, pull, kappa, live, most, soft.how)
 
