@@ -91,7 +91,12 @@ def context_for(
 
 def missing(subject: Subject, rule: Rule) -> str:
     """Why the rule cannot be asked of this subject; empty if it can."""
-    return "; ".join(subject.absent[need] for need in rule.needs if need in subject.absent)
+    family_name = subject.implementation.family
+    return "; ".join(
+        subject.absent.get(need, f"family {family_name} has no {need}")
+        for need in rule.needs
+        if need not in subject.capabilities
+    )
 
 
 def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding | None:

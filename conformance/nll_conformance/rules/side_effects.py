@@ -120,7 +120,7 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
     shows=state.SHOWN,
 )
 def process_state(case: Case, call: Caller) -> Judgement:
-    """Process-wide state is as before: RNG, grad mode, default dtype, threads, flags, environment."""
+    """Process-wide state is as before: RNG, grad mode, dtypes, threads, flags, environment."""
     before = state.take()
     try:
         _run(case, call)

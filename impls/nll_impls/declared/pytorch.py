@@ -30,7 +30,7 @@ FAULTS = (
         "stability.many_equal_classes",
         dtype="float16",
         device="cpu",
-        reason="log_softmax keeps its sum in float16 on a CPU: more than 65504 equal classes are inf",
+        reason="log_softmax sums in float16 on a CPU: more than 65504 equal classes are inf",
         link="https://github.com/pytorch/pytorch/issues/140222",
     ),
 )
