@@ -25,14 +25,25 @@ from .check_ import one_of, writable
     metavar="|".join(PROFILES),
 )
 @click.option("--matrix", is_flag=True, help="Run every rule: the kill matrix.")
+@click.option("--baselines", is_flag=True, help="What other ways of testing catch.")
 @click.option("--only", multiple=True, metavar="GLOB", help="Only these names; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time.")
 @click.option("--json", "path", type=click.Path(), metavar="FILE", help="The trial as JSON.")
 @click.pass_context
-def command(ctx: click.Context, /, path: str | None, only: tuple[str, ...], **given: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    path: str | None,
+    only: tuple[str, ...],
+    baselines: bool,
+    **given: Any,
+) -> None:
     """Try every mutant and variant; exit 0 only if all come out as they should."""
     writable(path)
+    if baselines:
+        _baselines(path)
+        return
     jobs = given.pop("jobs") or min(2, os.cpu_count() or 1)
     test = SelfTest(
         jobs=jobs,
@@ -49,6 +60,24 @@ def command(ctx: click.Context, /, path: str | None, only: tuple[str, ...], **gi
         Path(path).write_text(json.dumps(trial.to_json(), indent=1) + "\n", encoding="utf-8")
     _show(trial, test.total)
     ctx.exit(130 if interrupted else 0 if trial.passed else 1)
+
+
+def _baselines(path: str | None) -> None:
+    """The table of other ways of testing (cross entropy), without ours."""
+    import torch
+
+    from ..baselines import measure
+
+    torch.set_num_threads(1)
+    found = measure()
+    if path is not None:
+        text = json.dumps([b.to_json() for b in found], indent=1) + "\n"
+        Path(path).write_text(text, encoding="utf-8")
+    click.echo(f"{'way of testing':<24} {'mutants caught':>16} {'variants rejected':>18}")
+    for b in found:
+        caught = f"{len(b.caught)} of {b.mutants}"
+        rejected = f"{len(b.rejected)} of {b.variants}"
+        click.echo(f"{b.name:<24} {caught:>16} {rejected:>18}")
 
 
 class _Counter:

@@ -222,7 +222,7 @@ def _doubled(seen: Observation) -> Judgement:
     needs=GRADIENT,
     shows="""
         leaves = [{leaves}]
-        [{leaves}] = [leaf * 2.0 / 2.0 for leaf in leaves]
+        [{leaves}] = [leaf.neg().neg() for leaf in leaves]
         loss = {call}
         (loss * upstream).sum().backward()
         [{leaves}] = leaves
@@ -232,7 +232,9 @@ def through_a_graph(case: Case, call: Caller) -> Judgement:
     """Inputs that are results of other operations get their gradient through the graph."""
     leaves = call.tensors(case)
     inner = {
-        name: (leaf * 2.0) / 2.0 if leaf.requires_grad else leaf for name, leaf in leaves.items()
+        # negation alone is exact both ways, subnormal gradients too
+        name: leaf.neg().neg() if leaf.requires_grad else leaf
+        for name, leaf in leaves.items()
     }
     value = call.forward(case, inner)
     upstream = call.upstream(case, value)

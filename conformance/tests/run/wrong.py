@@ -100,8 +100,8 @@ def needs_more(input, target, temperature):
     return F.cross_entropy(input / temperature, target)
 
 
-def gaussian(mu, observed, var):
-    return F.gaussian_nll_loss(mu, observed, var)
+def gaussian(mu, observed, spread):
+    return F.gaussian_nll_loss(mu, observed, spread)
 
 
 def dies_at_once(input, target):

@@ -22,6 +22,7 @@ FAMILY = Family(
         *REDUCTIONS,
         "unbatched",
         "soft_target",
+        "target_gradient",
         "gradient",
         "empty_batch",
         "ignore_minus_100",
