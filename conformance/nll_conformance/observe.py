@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+# torch imports this, and sympy with it, at the first backward; the loss is not to blame for
+# the time, nor for the warning filter that sympy adds.
+import torch.fx.experimental.symbolic_shapes
+
 from .discover import family
 from .errors import TargetRaised
 from .model import Case, Observation

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-# torch imports these (and sympy) at the first backward; here it happens once for all workers.
 import contextlib
-
-import torch.autograd.graph
-import torch.fx.experimental.symbolic_shapes
 
 with contextlib.suppress(ImportError):  # Hypothesis looks after its state where it exists
     import numpy.random  # noqa: F401
@@ -18,4 +14,4 @@ from . import discover, engine, search, worker
 discover.rules()
 # Hypothesis imports and caches a good deal at its first search.
 search.smallest(st.none(), lambda case: False, seed=0, cases=1)
-__all__ = ["discover", "engine", "torch", "worker"]
+__all__ = ["discover", "engine", "worker"]

@@ -34,7 +34,9 @@ def curvature_agrees(case: Case, call: Caller) -> Judgement:
         return
     try:
         (grad,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
-        (got,) = torch.autograd.grad(grad, leaf, direction.to(leaf.dtype).to(leaf.device))
+        # Beside a term of first order, as a penalty is: a constant gradient then shows as zero.
+        along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum() + (leaf * 0.0).sum()
+        (got,) = torch.autograd.grad(along, leaf)
     except RuntimeError as error:
         raise TargetRaised(error, "the second backward") from error
     want, magnitude = _exact(case, direction)

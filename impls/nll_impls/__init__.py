@@ -23,7 +23,5 @@ def implementations() -> tuple[Implementation, ...]:
     return tuple(
         implementation
         for name in modules
-        for implementation in importlib.import_module(
-            f"{declared.__name__}.{name}"
-        ).IMPLEMENTATIONS
+        for implementation in importlib.import_module(f"{declared.__name__}.{name}").IMPLEMENTATIONS
     )

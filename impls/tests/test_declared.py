@@ -27,9 +27,7 @@ def test_listing_imports_no_torch() -> None:
         "import sys, nll_impls; nll_impls.implementations(); "
         "print([m for m in ('torch', 'hypothesis', 'numpy') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from .. import shown
-from ..cases import Draft, Draw, Variation, any_reduction, forward_only, vary
-from ..classification import several_rows, soft, weighted
+from ..cases import Draft, Draw, Variation, any_reduction, forward_only, unreduced, vary
+from ..classification import high_target, several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, holds
@@ -157,3 +157,15 @@ def default_dtype(case: Case, call: Caller) -> Judgement:
         f"the loss is {seen.value.dtype} under the default dtype {other}, else {usual}",
     )
     yield from agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(high_target, unreduced),
+    source=RIGHT_OR_RAISES,
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.5,
+)
+def high_targets(case: Case, call: Caller) -> Judgement:
+    """Class indices above 127, 255, 2048, 32767, 65535 name their own class: none is narrowed."""
+    yield from agrees(call(case))

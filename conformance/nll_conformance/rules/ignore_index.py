@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from ..cases import any_reduction, mixed_upstream, one_of, option, vary
@@ -247,21 +245,3 @@ def unbatched_row(case: Case, call: Caller) -> Judgement:
     """A single unbatched sample is ignored like a row: loss and gradient are zero."""
     yield Measured()  # zero is what is asked for: any other number would be outside
     yield from agrees(call(case))
-
-
-@rule(
-    "must",
-    cases=vary(several_rows, ignored(-100), any_reduction),
-    source="a loss is a function of its arguments, whatever was called before",
-    needs=("ignore_minus_100",),
-    families=CLASSES,
-    share=0.6,
-)
-def counted_anew(case: Case, call: Caller) -> Judgement:
-    """The rows that count are counted in each call: a call before with others changes nothing."""
-    target = case.tensor("target")
-    assert target is not None
-    kept = replace(target, edits=())
-    recipe = tuple((n, kept if n == "target" else r) for n, r in case.recipe)
-    for each in (case, replace(case, recipe=recipe), case):
-        yield from agrees(call(each))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .. import cases
 from ..cases import (
     any_reduction,
@@ -96,3 +98,18 @@ def reduce(case: Case, call: Caller) -> Judgement:
 def each_with_gradient(case: Case, call: Caller) -> Judgement:
     """Under every reduction the gradient is that of the returned loss."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, option("reduction", "mean", "sum", "none"), forward_only),
+    source=SOURCE,
+    needs=("reduction_none", "reduction_sum"),
+    share=0.3,
+    families=CLASSES,
+)
+def known_by_value(case: Case, call: Caller) -> Judgement:
+    """The reduction is known by its letters, not by which string object holds them."""
+    bare = replace(case, options=tuple(o for o in case.options if o[0] != "reduction"))
+    value = call.forward(bare, call.tensors(case), reduction="".join(list(case.reduction)))
+    yield from value_agrees(call.observation(case, value, {}))

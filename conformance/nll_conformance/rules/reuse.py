@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from ..cases import any_reduction, mixed_upstream, simplest, vary
+from ..cases import Draft, Draw, Variation, any_reduction, mixed_upstream, simplest, vary
+from ..classification import IGNORED, ignored, several_rows, smoothed, weighted
 from ..contract import rule
 from ..judge import agrees, identical, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..recipes import build
+from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments, whatever was called before"
 
@@ -139,3 +141,38 @@ def results_are_kept(case: Case, call: Caller) -> Judgement:
     yield from identical("the first loss after a second call", first.value, value)
     for name, grad in grads.items():
         yield from identical(f"the first gradient of {name}", first.grads[name], grad)
+
+
+def _other_options(draft: Draft, draw: Draw) -> None:
+    several_rows(draft, draw)
+    ways: list[Variation] = [any_reduction]
+    if draft.can("ignore_minus_100"):
+        ways.insert(0, ignored(IGNORED))
+    if draft.can("weight"):
+        ways.append(weighted)
+    if draft.can("label_smoothing"):
+        ways.append(smoothed())
+    draw.among(ways)(draft, draw)
+
+
+@rule(
+    "must",
+    cases=vary(_other_options),
+    source=SOURCE,
+    share=0.6,
+    families=CLASSES,
+)
+def other_options(case: Case, call: Caller) -> Judgement:
+    """Calls of the same shape with other weights, options or ignored rows change nothing."""
+    positional = call.family.positional
+    bare = replace(
+        case,
+        recipe=tuple(
+            (name, replace(recipe, edits=()) if name == "target" else recipe)
+            for name, recipe in case.recipe
+            if name in positional
+        ),
+        options=tuple(option for option in case.options if option[0] == "reduction"),
+    )
+    for each in (case, bare, case):
+        yield from agrees(call(each))

@@ -13,6 +13,7 @@ from .. import shown, state
 from ..cases import any_reduction, mixed_upstream, option, vary
 from ..classification import ignored, several_rows, weighted
 from ..contract import rule
+from ..errors import TargetRaised
 from ..judge import gradients_agree, holds, identical
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
@@ -249,8 +250,8 @@ def second_consumer(case: Case, call: Caller) -> Judgement:
         if upstream.shape != value.shape:
             return
         torch.autograd.backward([other, value], [torch.zeros_like(other), upstream])
-    except Exception:
+    except Exception as error:
         if mutates:
             return
-        raise
+        raise TargetRaised(error, "the call beside another consumer") from error
     yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))

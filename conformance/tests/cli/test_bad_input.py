@@ -64,7 +64,9 @@ def test_it_is_said(arguments, said):
 
 def test_malformed_files(tmp_path):
     expected = tmp_path / "expected.toml"
-    expected.write_text('[[expected]]\nimplementation = "gathered"\nrule = "values.rowloss"\nreason = "x"\n')
+    expected.write_text(
+        '[[expected]]\nimplementation = "gathered"\nrule = "values.rowloss"\nreason = "x"\n'
+    )
     done = run("check", "gathered", "--expected", str(expected))
     assert done.returncode == 2
     assert "entry 1" in done.stderr and "values.row_loss" in done.stderr

@@ -47,10 +47,7 @@ def _underflow() -> tuple[Expected, ...]:
     link = "https://docs.pytorch.org/docs/2.13/generated/torch.nn.functional.log_softmax.html"
     return (
         *(Expected(rule, reason=reason, link=link) for rule in _LOST),
-        *(
-            Expected(rule, dtype="float16", reason=reason, link=link)
-            for rule in _LOST_IN_FLOAT16
-        ),
+        *(Expected(rule, dtype="float16", reason=reason, link=link) for rule in _LOST_IN_FLOAT16),
     )
 
 

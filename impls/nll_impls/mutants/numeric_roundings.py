@@ -103,17 +103,19 @@ def log_in_float16(call: Call) -> Tensor:
     return _summed(call, torch.exp, lambda s: _through(s.log(), torch.float16))
 
 
-@mutant(source=SOURCE, caught_by=(*FEW, *OFFSET), dtypes=WIDE)
+@mutant(source=SOURCE, caught_by=(FEW[0], *OFFSET), dtypes=WIDE)
 def logits_in_bfloat16(call: Call) -> Tensor:
     """The logits are rounded to bfloat16."""
     return _valued(call, lambda x: torch.log_softmax(_through(x, torch.bfloat16), -1))
 
 
-@mutant(source=SOURCE, caught_by=(*FEW, *OFFSET), dtypes=("float32",))
+@mutant(source=SOURCE, caught_by=(FEW[0], *OFFSET), dtypes=("float32",))
 def logits_in_tensor_float(call: Call) -> Tensor:
     """The logits keep eleven significant bits, as in TF32."""
 
     def cut(x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:  # the format of one unit, for one dtype
+            return x
         bits = x.view(torch.int32)
         rounded = (bits + 0x1000) & ~0x1FFF
         return torch.where(x.isfinite(), rounded.view(torch.float32), x)
@@ -121,7 +123,7 @@ def logits_in_tensor_float(call: Call) -> Tensor:
     return _valued(call, lambda x: torch.log_softmax(cut(x), -1))
 
 
-@mutant(source=SOURCE, caught_by=(*FEW, *OFFSET), dtypes=("float32", "float64", "float16"))
+@mutant(source=SOURCE, caught_by=(FEW[0], *OFFSET), dtypes=("float32", "float64", "float16"))
 def logit_of_target_in_bfloat16(call: Call) -> Tensor:
     """The target's logit is read in bfloat16, those of the sum are not."""
     return _valued(

@@ -98,7 +98,7 @@ def unknown_reduction_is_none(call: Call) -> Tensor:
 
 @mutant(
     source="research/divergences.md, pitfall 9",
-    caught_by=("reductions.explicit_defaults",),
+    caught_by=("reductions.known_by_value",),
 )
 def reduction_compared_by_identity(call: Call) -> Tensor:
     """The reduction's name is compared by identity: an equal string is taken for "none"."""

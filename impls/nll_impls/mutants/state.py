@@ -13,7 +13,7 @@ _COUNTS: dict[int, Tensor] = {}
 
 @mutant(
     source="research/divergences.md, pitfall 2",
-    caught_by=("reuse.second_call",),
+    caught_by=("reuse.other_options", "reuse.second_call"),
 )
 def count_reused(call: Call) -> Tensor:
     """The mean divides by the count of the call before, if that had as many rows."""

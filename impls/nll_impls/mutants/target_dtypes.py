@@ -33,7 +33,7 @@ def _through(call: Call, dtype: torch.dtype) -> Tensor:
 
 @mutant(
     source="tensorflow/models#6641",
-    caught_by=("gradients.every_class", "values.every_class", "values.large_vocabulary"),
+    caught_by=("dtypes.high_targets", "gradients.every_class", "values.every_class"),
 )
 def index_in_8_bits(call: Call) -> Tensor:
     """Class indices are stored in 8 bits: those above 127 wrap."""
@@ -42,7 +42,7 @@ def index_in_8_bits(call: Call) -> Tensor:
 
 @mutant(
     source="research/divergences.md, pitfall 11",
-    caught_by=("values.large_vocabulary", "gradients.large_vocabulary"),
+    caught_by=("dtypes.high_targets", "values.large_vocabulary", "gradients.large_vocabulary"),
 )
 def index_through_half(call: Call) -> Tensor:
     """Class indices pass through float16, which has not every integer above 2048."""
