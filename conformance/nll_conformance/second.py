@@ -22,8 +22,12 @@ Formula: TypeAlias = Callable[[Case, Mapping[str, torch.Tensor]], torch.Tensor]
 ALLOWED_ROUNDOFFS = 256
 
 
-def curvature_agrees(case: Case, call: Caller) -> Judgement:
-    """(Hessian of upstream . loss) v equals that of the family's formula in float64."""
+def curvature_agrees(case: Case, call: Caller, *, penalty: bool = False) -> Judgement:
+    """(Hessian of upstream . loss) v equals that of the family's formula in float64.
+
+    As a ``penalty`` the gradient stands beside a term of first order: a gradient that has
+    been cut off the graph then shows as zero instead of raising.
+    """
     tensors = call.tensors(case)
     leaf = tensors["input"]
     # Written out in the rule's reproducer, too.
@@ -34,9 +38,8 @@ def curvature_agrees(case: Case, call: Caller) -> Judgement:
         return
     try:
         (grad,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
-        # Beside a term of first order, as a penalty is: a constant gradient then shows as zero.
-        along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum() + (leaf * 0.0).sum()
-        (got,) = torch.autograd.grad(along, leaf)
+        along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
+        (got,) = torch.autograd.grad(along + (leaf * 0.0).sum() if penalty else along, leaf)
     except RuntimeError as error:
         raise TargetRaised(error, "the second backward") from error
     want, magnitude = _exact(case, direction)

@@ -39,8 +39,14 @@ SECOND_ORDER = """
     loss = {call}
     (grad,) = torch.autograd.grad(loss, input, upstream, create_graph=True)
     direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
-    along = (grad * direction.to(input)).sum() + (input * 0.0).sum()
-    (second_derivative,) = torch.autograd.grad(along, input)
+    (second_derivative,) = torch.autograd.grad((grad * direction.to(input)).sum(), input)
+"""
+PENALTY = """
+    loss = {call}
+    (grad,) = torch.autograd.grad(loss, input, upstream, create_graph=True)
+    direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
+    penalty = (grad * direction.to(input)).sum() + (input * 0.0).sum()
+    (second_derivative,) = torch.autograd.grad(penalty, input)
 """
 ONLY_ASKED = """
     loss = {call}

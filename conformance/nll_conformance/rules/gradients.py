@@ -388,6 +388,25 @@ def second_order(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
+    "should",
+    cases=vary(any_reduction, scalar_upstream),
+    source="torch.autograd: double backward",
+    needs=("gradient", "double_backward"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+    families=CURVED,
+    shows=shown.PENALTY,
+)
+def second_order_penalty(case: Case, call: Caller) -> Judgement:
+    """A gradient in a penalty, beside other terms, has its second derivative, or is refused.
+
+    One that was cut off the graph (computed in forward, say, without once_differentiable)
+    counts as zero there, and nothing is said.
+    """
+    yield from curvature_agrees(case, call, penalty=True)
+
+
+@rule(
     "must",
     cases=vary(any_reduction, scalar_upstream),
     source="training loops clip and zero gradients in place",

@@ -172,7 +172,11 @@ def other_options(case: Case, call: Caller) -> Judgement:
             for name, recipe in case.recipe
             if name in positional
         ),
-        options=tuple(option for option in case.options if option[0] == "reduction"),
+        options=tuple(
+            (name, value)
+            for name, value in case.options
+            if name == "reduction" or name in call.subject.fixed
+        ),
     )
     for each in (case, bare, case):
         yield from agrees(call(each))

@@ -165,7 +165,7 @@ class _GradientInForward(torch.autograd.Function):
 
 @mutant(
     source="research/divergences.md, pitfall 4",
-    caught_by=("gradients.second_order",),
+    caught_by=("gradients.second_order_penalty",),
 )
 def second_derivative_is_zero(call: Call) -> Tensor:
     """The gradient is computed in forward, so that differentiating it gives zero."""
