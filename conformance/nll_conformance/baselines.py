@@ -161,9 +161,7 @@ def _cases(
     choices += [{"weighted": True}] if "weight" in has else []
     choices += [{"ignore_index": -100}] if "ignore_index" in has else []
     choices += [{"label_smoothing": 0.1}] if "label_smoothing" in has else []
-    for dtype, shape, reduction, options in itertools.product(
-        dtypes, SHAPES, reductions, choices
-    ):
+    for dtype, shape, reduction, options in itertools.product(dtypes, SHAPES, reductions, choices):
         if len(shape) > 2 and "spatial" not in has:
             continue
         if reduction != "mean":

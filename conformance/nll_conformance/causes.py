@@ -109,9 +109,7 @@ def not_judged(results: Iterable[Result]) -> tuple[Group, ...]:
     return tuple(sorted(made, key=lambda group: NOT_JUDGED.index(group.outcome)))
 
 
-def lacking(
-    report: Report, implementation: str, rules: Mapping[str, RuleFacts]
-) -> tuple[str, ...]:
+def lacking(report: Report, implementation: str, rules: Mapping[str, RuleFacts]) -> tuple[str, ...]:
     """Capabilities that ``implementation`` seems not to be meant for.
 
     Those needed by must-rules that fail, where every failing rule that needs it fails

@@ -212,9 +212,7 @@ def excluded_target(draft: Draft, draw: Draw) -> None:
 
 def high_target(draft: Draft, draw: Draw) -> None:
     """The target is among the last of so many classes that narrow integers cannot name it."""
-    count = min(
-        draw.among((130, 258, 2051, 32770, 65540)), draft.context.max_elements // 2
-    )
+    count = min(draw.among((130, 258, 2051, 32770, 65540)), draft.context.max_elements // 2)
     draft.resize((2,), count)
     draft.change(draft.logits, scale=-1, seed=draw.integer(0, 20))
     constant_target(draft, count - 1 - draw.integer(0, 1))

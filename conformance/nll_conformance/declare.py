@@ -271,9 +271,7 @@ def _validate(declared: Implementation, contract: Family) -> None:
                 raise unknown(what, item, known)
 
 
-def _fixed(
-    loss: Any, contract: Family
-) -> tuple[dict[str, Scalar], str, Callable[..., Any]]:
+def _fixed(loss: Any, contract: Family) -> tuple[dict[str, Scalar], str, Callable[..., Any]]:
     """Options that the target has set itself, how it is called, and the uniform call."""
     if _is_module_class(loss):
         return {}, "module", functools.partial(_construct_and_call, loss)

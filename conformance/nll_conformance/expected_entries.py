@@ -50,9 +50,7 @@ def parse_toml(text: str) -> list[Any]:
     return tables
 
 
-def check_entry(
-    table: Any, known: Mapping[str, Collection[str] | None]
-) -> tuple[str, Expected]:
+def check_entry(table: Any, known: Mapping[str, Collection[str] | None]) -> tuple[str, Expected]:
     """The implementation and the expected failure that ``table`` describes.
 
     ``known`` holds the valid values of ``rule`` and ``implementation``; None: any.

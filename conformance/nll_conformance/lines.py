@@ -33,9 +33,7 @@ def parse(path: str | os.PathLike[str], number: int, line: bytes) -> Result | Ma
     data = _object(path, number, line)
     kind = data.get("kind")
     if number == 1 and kind != "header":
-        raise bad_line(
-            path, 1, "no results file: the first line must have kind 'header', schema 1"
-        )
+        raise bad_line(path, 1, "no results file: the first line must have kind 'header', schema 1")
     if kind not in KINDS:
         raise bad_line(path, number, str(unknown("kind", one_line(repr(kind), 80), KINDS)))
     if kind == "header":
@@ -51,9 +49,7 @@ def _object(path: str | os.PathLike[str], number: int, line: bytes) -> dict[str,
         data = json.loads(line.decode())
     except (ValueError, RecursionError):
         seen = one_line(line, 60) or "an empty line"
-        raise bad_line(
-            path, number, f"malformed: expected one JSON object, found {seen}"
-        ) from None
+        raise bad_line(path, number, f"malformed: expected one JSON object, found {seen}") from None
     if not isinstance(data, dict):
         raise bad_line(path, number, "malformed: expected a JSON object with a kind")
     return data

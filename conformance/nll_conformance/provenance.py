@@ -23,8 +23,15 @@ def commit(folder: Path) -> str | None:
     """The commit that a folder is checked out at, "+" behind it where it is changed."""
     try:
         head = subprocess.run(
-            ["git", "-C",  # noqa: S607 - whichever git the user has
-             str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"],
+            [
+                "git",
+                "-C",  # noqa: S607 - whichever git the user has
+                str(folder),
+                "describe",
+                "--always",
+                "--abbrev=40",
+                "--dirty=+",
+            ],
             capture_output=True,
             text=True,
             timeout=5,

@@ -119,9 +119,13 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
     if layout == "shifted":  # starts one element into its storage
         return torch.cat([data.new_full((1,), fill), data.flatten()])[1:].view(data.shape)
     if layout == "transposed" and data.dim() > 1:
-        return data.movedim(class_axis(data.shape), -1).contiguous().movedim(
-            -1, class_axis(data.shape)
-        ) if data.dim() > 2 else data.t().contiguous().t()
+        return (
+            data.movedim(class_axis(data.shape), -1)
+            .contiguous()
+            .movedim(-1, class_axis(data.shape))
+            if data.dim() > 2
+            else data.t().contiguous().t()
+        )
     if layout in ("strided", "transposed") and data.dim() > 0:  # every second element
         return torch.stack([data, torch.full_like(data, fill)], -1)[..., 0]
     if layout == "padded" and data.dim() > 0:  # a slice of wider rows

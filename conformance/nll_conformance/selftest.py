@@ -236,9 +236,7 @@ class SelfTest:
         return Verdict(name, family, "spared", seconds=seconds)
 
 
-def _verdict(
-    result: Result, seconds: float, status: Status, caught: tuple[str, ...]
-) -> Verdict:
+def _verdict(result: Result, seconds: float, status: Status, caught: tuple[str, ...]) -> Verdict:
     return Verdict(
         name=result.implementation,
         family=result.family,

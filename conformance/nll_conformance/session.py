@@ -60,9 +60,7 @@ class Options:
 class Listener(Protocol):
     """Told of the progress of a run."""
 
-    def started(
-        self, implementation: str, rule: str, dtype: str, index: int, total: int
-    ) -> None:
+    def started(self, implementation: str, rule: str, dtype: str, index: int, total: int) -> None:
         """A rule begins."""
 
     def finished(self, result: Result) -> None:

@@ -95,9 +95,7 @@ def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> No
 
     TARGET is a registered name, package.module:attr or path/file.py:attr.
     """
-    outputs = {
-        name: given.pop(name) for name in ("write_expected", "junit", "markdown", "badge")
-    }
+    outputs = {name: given.pop(name) for name in ("write_expected", "junit", "markdown", "badge")}
     for path in outputs.values():
         writable(path)
     options = Options(
@@ -133,9 +131,7 @@ def writable(path: str | None) -> None:
     folder = Path(path).parent
     if not folder.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {folder}.")
-    if Path(path).is_dir() or not os.access(
-        path if Path(path).exists() else folder, os.W_OK
-    ):
+    if Path(path).is_dir() or not os.access(path if Path(path).exists() else folder, os.W_OK):
         raise UsageError(f"cannot write {path}: it is a folder, or permission is denied.")
 
 

@@ -111,7 +111,8 @@ def _show(trial: Trial, total: int) -> None:
         click.echo(f"not asked by this profile: {', '.join(unasked)}")
     cut = "" if tried == total else f" (cut short: {tried} of {total} tried)"
     click.echo(
-        f"\n{caught} of {len(trial.mutants) - len(unasked)} mutants caught by a rule that they name, "
+        f"\n{caught} of {len(trial.mutants) - len(unasked)} mutants caught by a rule that they "
+        "name, "
         f"{len(trial.variants) - len(flagged)} of {len(trial.variants)} variants spared, "
         f"profile {trial.profile}, seed {trial.seed}, {trial.seconds:.0f} s{cut}"
     )

@@ -87,9 +87,7 @@ def _verdicts(report: Report) -> str:
     return "\n".join(rows)
 
 
-def _cause(
-    report: Report, cause: Cause, rules: Mapping[str, RuleFacts], path: str | None
-) -> str:
+def _cause(report: Report, cause: Cause, rules: Mapping[str, RuleFacts], path: str | None) -> str:
     first = cause.first
     facts = rules.get(first.rule, RuleFacts("", ""))
     source = f" ({escaped(facts.source)})" if facts.source else ""

@@ -75,9 +75,7 @@ class Progress:
         self._done = 0
         self._failed = 0
 
-    def started(
-        self, implementation: str, rule: str, dtype: str, index: int, total: int
-    ) -> None:
+    def started(self, implementation: str, rule: str, dtype: str, index: int, total: int) -> None:
         """Rule number ``index`` (from 0) of ``total`` begins."""
         if self._silent:
             return
@@ -87,9 +85,7 @@ class Progress:
             failing = f", {self._failed} failing" if self._failed else ""
             what = f"{one_line(implementation, 30)} {rule} {dtype}{failing}"
             done = max(self._done, 0 if self._done else index)
-            self._bar.update(
-                self._bar.task_ids[0], total=total, completed=done, description=what
-            )
+            self._bar.update(self._bar.task_ids[0], total=total, completed=done, description=what)
             self._bar.refresh()
 
     def finished(self, result: Result) -> None:

@@ -7,6 +7,7 @@ ORDER = (
     "values",
     "reductions",
     "gradients",
+    "autograd",
     "stability",
     "...",
     "ignore_index",

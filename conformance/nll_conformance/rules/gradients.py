@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from .. import shown
@@ -27,23 +25,17 @@ from ..classification import (
     odd_rows,
     scattered,
     several_rows,
-    weighted,
     wrong_target,
 )
 from ..contract import rule
-from ..errors import TargetRaised
 from ..judge import (
-    UNIT_ROUNDOFF,
     agrees,
-    compare,
     exact_zero,
     gradients_agree,
-    truth_of,
 )
-from ..model import Case, Finding, Judgement, Measured, Observation
+from ..model import Case, Judgement
 from ..observe import Caller
 from ..second import curvature_agrees
-from ..truth import Exact
 from ._families import CLASSES, CURVED, LOGITS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
@@ -154,224 +146,6 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
 @rule(
     "must",
     cases=vary(any_reduction, scalar_upstream),
-    source=SOURCE,
-    needs=GRADIENT,
-    shows="""
-        loss = {call}
-        loss.backward(torch.full_like(loss, 3.0), retain_graph=True)
-        for leaf in [{leaves}]:
-            leaf.grad = None
-        loss.backward(upstream)
-    """,
-)
-def backward_twice(case: Case, call: Caller) -> Judgement:
-    """Backward works twice with retain_graph, each time with the right gradient."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    ones = torch.full_like(value, 3.0)
-    call.backward(value, ones, retain_graph=True)
-    for tensor in tensors.values():
-        tensor.grad = None
-    upstream = call.upstream(case, value)
-    if upstream.shape != value.shape:
-        return
-    call.backward(value, upstream)
-    yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction, scalar_upstream),
-    source=SOURCE,
-    needs=GRADIENT,
-    shows="""
-        loss = {call}
-        loss.backward(upstream)
-        loss = {call}
-        loss.backward(upstream)
-    """,
-)
-def accumulates(case: Case, call: Caller) -> Judgement:
-    """A gradient is added to the one that is there, also to that of a first call."""
-    tensors = call.tensors(case)
-    first = call.forward(case, tensors)
-    call.backward(first, call.upstream(case, first))
-    second = call.forward(case, tensors)
-    call.backward(second, call.upstream(case, second))
-    yield from _doubled(call.observation(case, second, call.grads(tensors), tensors))
-
-
-def _doubled(seen: Observation) -> Judgement:
-    """Twice the gradient, each addend within its bound and the sum rounded once."""
-    roundoff = UNIT_ROUNDOFF[getattr(torch, seen.case.dtype)]
-    for name, exact in truth_of(seen).grads.items():
-        got = seen.grads[name]
-        if got is None:
-            yield Finding(f"no gradient arrived at {name!r}", kind="no gradient", of=name)
-            return
-        bound = 2 * exact.bound + roundoff * 2 * (exact.value.abs() + exact.bound)
-        what = f"gradient of {name}"
-        for item in compare(what, got, Exact(2 * exact.value, bound), seen.case.dtype):
-            yield replace(item, of=name) if isinstance(item, Finding) else item
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction, mixed_upstream),
-    source=SOURCE,
-    needs=GRADIENT,
-    shows="""
-        leaves = [{leaves}]
-        [{leaves}] = [leaf.neg().neg() for leaf in leaves]
-        loss = {call}
-        (loss * upstream).sum().backward()
-        [{leaves}] = leaves
-    """,
-)
-def through_a_graph(case: Case, call: Caller) -> Judgement:
-    """Inputs that are results of other operations get their gradient through the graph."""
-    leaves = call.tensors(case)
-    inner = {
-        # negation alone is exact both ways, subnormal gradients too
-        name: leaf.neg().neg() if leaf.requires_grad else leaf
-        for name, leaf in leaves.items()
-    }
-    value = call.forward(case, inner)
-    upstream = call.upstream(case, value)
-    if upstream.shape != value.shape:
-        return
-    # A consumer behind the loss: the upstream gradient is then an autograd result as well.
-    total = (value * upstream).sum()
-    call.backward(total, torch.ones_like(total))
-    yield from gradients_agree(call.observation(case, value, call.grads(leaves), leaves))
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction),
-    source=SOURCE,
-    needs=GRADIENT,
-    shows="""
-        loss = {call}
-        grads = torch.autograd.grad(loss, [{leaves}], upstream)
-        assert all(leaf.grad is None for leaf in [{leaves}]), "autograd.grad also wrote .grad"
-        for leaf, grad in zip([{leaves}], grads):
-            leaf.grad = grad
-    """,
-)
-def autograd_grad(case: Case, call: Caller) -> Judgement:
-    """torch.autograd.grad gives the same gradient as backward and leaves .grad alone."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    names = [name for name, tensor in tensors.items() if tensor.requires_grad]
-    upstream = call.upstream(case, value)
-    try:
-        grads = torch.autograd.grad(value, [tensors[n] for n in names], upstream)
-    except RuntimeError as error:
-        raise TargetRaised(error, "torch.autograd.grad") from error
-    seen = call.observation(case, value, dict(zip(names, grads, strict=True)), tensors)
-    yield from gradients_agree(seen)
-    for name in names:
-        if tensors[name].grad is not None:
-            yield Finding(f"torch.autograd.grad also wrote {name}.grad", kind="contract")
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction),
-    source=SOURCE,
-    needs=GRADIENT,
-    share=0.5,
-    shows="""
-        loss = {call}
-        loss.backward(upstream)
-        for leaf in [{leaves}]:
-            assert leaf.grad is not None, "no gradient arrived"
-            assert leaf.grad.shape == leaf.shape, leaf.grad.shape
-            assert leaf.grad.dtype == leaf.dtype, leaf.grad.dtype
-            assert leaf.grad.device == leaf.device, leaf.grad.device
-            assert not leaf.grad.requires_grad, "the gradient requires grad itself"
-    """,
-)
-def gradient_meta(case: Case, call: Caller) -> Judgement:
-    """The gradient has its input's shape, dtype and device, and is no part of a graph."""
-    seen = call(case)
-    for name, grad in seen.grads.items():
-        yield Measured()
-        if grad is None:
-            yield Finding(f"no gradient arrived at {name!r}", kind="no gradient")
-            return
-        own = seen.arguments[name]
-        got = (tuple(grad.shape), grad.dtype, grad.device)
-        want = (tuple(own.shape), own.dtype, own.device)
-        if got != want:
-            yield Finding(f"the gradient of {name} is {got}, expected {want}", kind="shape")
-        if grad.requires_grad:
-            yield Finding(f"the gradient of {name} requires grad itself", kind="contract")
-
-
-@rule(
-    "must",
-    cases=vary(several_rows, weighted),
-    source="torch.autograd: saved tensors are version checked",
-    needs=("gradient", "weight"),
-    share=0.5,
-    families=CLASSES,
-    shows="""
-        loss = {call}
-        weight.mul_(-3.0).add_(1.0)
-        try:
-            loss.backward(upstream)
-        except Exception:
-            raise SystemExit(0)  # refused, which is right
-    """,
-)
-def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
-    """A weight changed in place between forward and backward gives the old gradient or an error."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    with torch.no_grad():
-        tensors["weight"].mul_(-3.0).add_(1.0)
-    yield Measured()
-    try:
-        call.backward(value, call.upstream(case, value))
-    except TargetRaised:
-        return
-    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
-
-
-@rule(
-    "must",
-    cases=vary(several_rows),
-    source="torch.autograd: saved tensors are version checked",
-    needs=GRADIENT,
-    share=0.5,
-    families=CLASSES,
-    shows="""
-        loss = {call}
-        target.copy_(target.flip(0).clone())
-        try:
-            loss.backward(upstream)
-        except Exception:
-            raise SystemExit(0)  # refused, which is right
-    """,
-)
-def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
-    """A target changed in place between forward and backward gives the old gradient or an error."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    tensors["target"].copy_(tensors["target"].flip(0).clone())
-    yield Measured()
-    try:
-        call.backward(value, call.upstream(case, value))
-    except TargetRaised:
-        return
-    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
     share=0.5,
@@ -404,100 +178,6 @@ def second_order_penalty(case: Case, call: Caller) -> Judgement:
     counts as zero there, and nothing is said.
     """
     yield from curvature_agrees(case, call, penalty=True)
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction, scalar_upstream),
-    source="training loops clip and zero gradients in place",
-    needs=GRADIENT,
-    share=0.6,
-    shows="""
-        loss = {call}
-        loss.backward(upstream, retain_graph=True)
-        for leaf in [{leaves}]:
-            leaf.grad.zero_()
-        loss.backward(upstream)
-    """,
-)
-def grad_changed_in_place(case: Case, call: Caller) -> Judgement:
-    """A gradient that was clipped or zeroed in place leaves the next backward right.
-
-    The gradient that arrives must not be a buffer that the loss still uses.
-    """
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    upstream = call.upstream(case, value)
-    if upstream.shape != value.shape:
-        return
-    call.backward(value, upstream, retain_graph=True)
-    for tensor in tensors.values():
-        if tensor.grad is not None:
-            tensor.grad.zero_()
-    call.backward(value, upstream)
-    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction, scalar_upstream),
-    source="training loops scale the loss in place (loss /= steps)",
-    needs=GRADIENT,
-    share=0.6,
-    shows="""
-        loss = {call}
-        try:
-            loss /= 4.0
-            loss.backward(upstream * 4.0)
-        except RuntimeError:
-            raise SystemExit(0)
-    """,
-)
-def loss_scaled_in_place(case: Case, call: Caller) -> Judgement:
-    """A loss that is divided in place gives the divided gradient, or an error."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    upstream = call.upstream(case, value)
-    if upstream.shape != value.shape:
-        return
-    yield Measured()
-    try:
-        value /= 4.0
-        call.backward(value, upstream * 4.0)
-    except (RuntimeError, TargetRaised):
-        return
-    seen = call.observation(case, value, call.grads(tensors), tensors)
-    yield from gradients_agree(seen)
-
-
-@rule(
-    "must",
-    cases=vary(any_reduction, mixed_upstream),
-    source=SOURCE,
-    needs=GRADIENT,
-    share=0.6,
-    shows="""
-        first = {call}
-        loss = {call}
-        torch.autograd.backward([first, loss], [upstream, upstream])
-        for leaf in [{leaves}]:
-            leaf.grad /= 2
-    """,
-)
-def used_twice(case: Case, call: Caller) -> Judgement:
-    """Two losses of the same tensors, differentiated together, give twice the gradient."""
-    tensors = call.tensors(case)
-    values = [call.forward(case, tensors) for _ in range(2)]
-    upstream = call.upstream(case, values[0])
-    if upstream.shape != values[0].shape:
-        return
-    try:
-        torch.autograd.backward(values, [upstream, upstream])
-    except RuntimeError as error:
-        raise TargetRaised(error, "backward of two losses") from error
-    # Halving is exact, but for gradients so small that doubling had been exact only there.
-    grads = {n: None if g is None else g / 2 for n, g in call.grads(tensors).items()}
-    yield from gradients_agree(call.observation(case, values[0], grads, tensors))
 
 
 @rule(

@@ -54,9 +54,7 @@ def test_the_reproducer_is_a_program(failed, tmp_path):
     assert done.returncode == 0
     script = tmp_path / "reproducer.py"
     script.write_text(done.stdout)
-    shown = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=False
-    )
+    shown = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert shown.returncode == 1
     assert "AssertionError" in shown.stderr
 

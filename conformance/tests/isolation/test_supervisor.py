@@ -151,9 +151,7 @@ def test_the_supervisor_imports_neither_torch_nor_hypothesis() -> None:
         "import sys, nll_conformance.isolation;"
         "print(sorted({'torch', 'hypothesis', 'numpy', 'pytest'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 

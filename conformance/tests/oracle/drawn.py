@@ -45,9 +45,7 @@ def logits(rng: random.Random, shape: tuple[int, ...], dtype: str, regime: str) 
     )  # fmt: skip
 
 
-def case(
-    rng: random.Random, dtype: str, classes: tuple[int, ...], *, spread: bool = True
-) -> Case:
+def case(rng: random.Random, dtype: str, classes: tuple[int, ...], *, spread: bool = True) -> Case:
     """One call with options drawn at random; ``spread`` also draws larger N and shapes."""
     c = rng.choice(classes)
     regime = rng.choice(REGIMES)
@@ -59,9 +57,7 @@ def case(
     tensors = [("input", logits(rng, shape, dtype, regime))]
     seed = rng.randrange(1000)
     if soft:
-        q = TensorRecipe(
-            "simplex", shape, dtype, seed=seed, modulus=max(1, 256 // c), grad=True
-        )
+        q = TensorRecipe("simplex", shape, dtype, seed=seed, modulus=max(1, 256 // c), grad=True)
         tensors.append(("target", q))
     else:
         edits: tuple[tuple[tuple[int, ...], float], ...] = ()
@@ -77,9 +73,7 @@ def case(
             w = TensorRecipe("levels", (c,), dtype, -2, -0.875, seed, 8)
         tensors.append(("weight", w))
     if rng.random() < 0.2:
-        tensors.append(
-            ("mask", TensorRecipe("levels", batch, "bool", seed=seed + 1, modulus=2))
-        )
+        tensors.append(("mask", TensorRecipe("levels", batch, "bool", seed=seed + 1, modulus=2)))
     if regime != "holes" and rng.random() < 0.4:
         options["label_smoothing"] = rng.choice((0.1, 0.3, 1.0))
     size = batch if options["reduction"] == "none" else ()

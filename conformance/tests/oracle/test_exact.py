@@ -53,9 +53,7 @@ def digits(c: Case, arguments: dict[str, torch.Tensor]) -> tuple[list, mpf, list
         # 50 digits do not hold 1 + 1e-100: the maximum stays outside the sum
         log_sum = mp.log1p(mp.fsum(e[: row.index(top)] + e[row.index(top) + 1 :]))
         loss = [log_sum + (top - mpf(v)) if v > -mp.inf else mpf(0) for v in row]
-        a = [
-            mpf(w[j]) * (mpf(shares[n][j]) * (1 - eps) + eps / classes) for j in range(classes)
-        ]
+        a = [mpf(w[j]) * (mpf(shares[n][j]) * (1 - eps) + eps / classes) for j in range(classes)]
         rows.append(mp.fsum(i * j for i, j in zip(a, loss, strict=True)))
         scale = mpf(up[n if len(up) > 1 else 0])
         if c.option("reduction") == "mean":

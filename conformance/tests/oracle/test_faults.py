@@ -18,9 +18,7 @@ ALL = ("float32", "bfloat16", "float16", "float64")
 Recipe = Callable[[str, int], Case]
 
 
-def make(
-    x: TensorRecipe, target: TensorRecipe, *more: tuple[str, TensorRecipe], **options
-) -> Case:
+def make(x: TensorRecipe, target: TensorRecipe, *more: tuple[str, TensorRecipe], **options) -> Case:
     size = target.shape if options.get("reduction") == "none" else ()
     if target.dtype != "int64":
         size = (x.shape[0],) if size else ()
@@ -67,17 +65,13 @@ def tails(dtype: str, seed: int) -> Case:
 
 def shifted(dtype: str, seed: int) -> Case:
     x = logits((4, 5), dtype, seed, -1, offset=37.3)
-    return make(
-        x, TensorRecipe("levels", (4,), "int64", modulus=5, seed=seed), reduction="none"
-    )
+    return make(x, TensorRecipe("levels", (4,), "int64", modulus=5, seed=seed), reduction="none")
 
 
 def large(dtype: str, seed: int) -> Case:
     """Logits whose exponential overflows, the maximum last."""
     x = TensorRecipe("ramp", (3, 7), dtype, 5, 0.0, seed, grad=True)
-    return make(
-        x, TensorRecipe("levels", (3,), "int64", modulus=7, seed=seed), reduction="none"
-    )
+    return make(x, TensorRecipe("levels", (3,), "int64", modulus=7, seed=seed), reduction="none")
 
 
 def options(dtype: str, seed: int) -> Case:

@@ -193,9 +193,7 @@ def test_targets_and_weights_of_other_dtypes() -> None:
 
 
 def test_unbatched_and_spatial_shapes() -> None:
-    scalar = ask(
-        make(shape=(4,), target=TensorRecipe("constant", (), "int64"), reduction="none")
-    )
+    scalar = ask(make(shape=(4,), target=TensorRecipe("constant", (), "int64"), reduction="none"))
     assert scalar.value.value.shape == ()
     assert scalar.grads["input"].value.shape == (4,)
     spatial = ask(make(shape=(2, 4, 3, 2), reduction="none"))

@@ -85,10 +85,7 @@ def test_junit_survives_hostile_text() -> None:
 
 def test_markdown_tells_verdict_cause_and_case() -> None:
     shown = markdown(report(*FAILING), FACTS, path="r.jsonl")
-    assert (
-        "| ❌ | fused_ce | 2 | 20 | 1 | 0 | does not conform: cross_entropy &#91;weight"
-        in shown
-    )
+    assert "| ❌ | fused_ce | 2 | 20 | 1 | 0 | does not conform: cross_entropy &#91;weight" in shown
     assert "### fail: gradients.plain, fused_ce, float32, bfloat16 (must)" in shown
     assert f"```python\n{PROGRAM.strip()}\n```" in shown
     assert "nll-conformance replay r.jsonl gradients.plain" in shown

@@ -24,7 +24,7 @@ NOT_KEPT = {
     ("linear_cross_entropy", "errors.smoothing_range"),
 }
 #: What none of the wrong losses here breaks.
-NOT_BROKEN = {"call.simplest", "gradients.gradient_meta", "stability.impossible_target"}
+NOT_BROKEN = {"call.simplest", "autograd.gradient_meta", "stability.impossible_target"}
 
 
 def subject(loss: object, family: str) -> Subject:

@@ -157,9 +157,7 @@ def test_another_result_is_not_excused(other: dict[str, object]) -> None:
 
 
 def test_another_outcome_than_expected_is_not_excused() -> None:
-    assert apply(result("crash"), [entry(outcome="crash")], TODAY).outcome == (
-        "expected_failure"
-    )
+    assert apply(result("crash"), [entry(outcome="crash")], TODAY).outcome == ("expected_failure")
     seen = apply(result("crash"), [entry()], TODAY)
     assert seen.outcome == "crash"
     assert seen.reason == "expected outcome fail, came crash (file, entry 1)"
@@ -204,9 +202,7 @@ def test_what_is_written_is_read_back_and_excuses_all(tmp_path: Path) -> None:
         result(message=HOSTILE, counterexample=CASE),
         result(message="other", dtype="bfloat16"),
     ]
-    assert (
-        expected.write(path, [*bad, result("pass", "c.c"), result("unsupported", "d.d")]) == 3
-    )
+    assert expected.write(path, [*bad, result("pass", "c.c"), result("unsupported", "d.d")]) == 3
     entries = expected.load(path)
     assert [apply(one, entries, TODAY).outcome for one in bad] == ["expected_failure"] * 3
     assert [one.expected.rule for one in entries] == ["b.b", "values.exact", "values.exact"]

@@ -267,9 +267,7 @@ def test_a_full_disk_in_between_keeps_what_was_written(tmp_path: Path, monkeypat
     assert results.read(path).results == (FULL,)
 
 
-def test_no_file_is_left_where_the_header_cannot_be_written(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_no_file_is_left_where_the_header_cannot_be_written(tmp_path: Path, monkeypatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 

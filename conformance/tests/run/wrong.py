@@ -8,16 +8,12 @@ import torch
 import torch.nn.functional as F
 
 
-def zeros(
-    input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
-):
+def zeros(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     right = F.cross_entropy(input, target, weight, None, ignore_index, None, reduction)
     return right * 0.0
 
 
-def constant(
-    input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
-):
+def constant(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     right = F.cross_entropy(input, target, weight, None, ignore_index, None, reduction)
     return right * 0.0 + 1.0
 
@@ -31,9 +27,7 @@ def sum_for_mean(
     )
 
 
-def no_weight(
-    input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
-):
+def no_weight(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     return F.cross_entropy(
         input, target, None, None, ignore_index, None, reduction, label_smoothing
     )

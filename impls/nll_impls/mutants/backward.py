@@ -41,7 +41,7 @@ def _scale_in_place(saved: Saved, grad: Tensor) -> Tensor:
 
 @mutant(
     source="unslothai/unsloth-zoo#610",
-    caught_by=("gradients.backward_twice",),
+    caught_by=("autograd.backward_twice",),
 )
 def saved_gradient_scaled_in_place(call: Call) -> Tensor:
     """Backward scales the gradient kept since forward in place: a second one starts from that."""
@@ -110,7 +110,7 @@ class _WeightOnContext(torch.autograd.Function):
 
 @mutant(
     source="Dao-AILab/quack@66d8016",
-    caught_by=("gradients.weight_changed_before_backward",),
+    caught_by=("autograd.weight_changed_before_backward",),
 )
 def weight_not_saved(call: Call) -> Tensor:
     """The weight is kept by reference: backward uses what the caller made of it since."""

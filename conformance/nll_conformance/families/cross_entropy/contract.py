@@ -7,8 +7,7 @@ from ...family import REDUCTIONS, Family
 FAMILY = Family(
     name="cross_entropy",
     call=(
-        "f(input, target, weight=None, ignore_index=-100, "
-        'reduction="mean", label_smoothing=0.0)'
+        'f(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0)'
     ),
     formula=(
         "loss_n = -w[t_n] log softmax(x_n)[t_n]; smoothed: the target distribution is "
