@@ -22,16 +22,9 @@ def now() -> str:
 def commit(folder: Path) -> str | None:
     """The commit that a folder is checked out at, "+" behind it where it is changed."""
     try:
-        head = subprocess.run(
-            [
-                "git",
-                "-C",  # noqa: S607 - whichever git the user has
-                str(folder),
-                "describe",
-                "--always",
-                "--abbrev=40",
-                "--dirty=+",
-            ],
+        command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        head = subprocess.run(  # whichever git the user has
+            command,
             capture_output=True,
             text=True,
             timeout=5,
