@@ -151,7 +151,7 @@ def test_fault_is_outside(name: str, recipe: Recipe, dtypes: tuple[str, ...]) ->
         assert killed >= 6, (dtype, killed)
 
 
-@pytest.mark.parametrize("recipe", {a[1] for a in AIMED}, ids=lambda r: r.__qualname__)
+@pytest.mark.parametrize("recipe", dict.fromkeys(a[1] for a in AIMED), ids=lambda r: r.__qualname__)
 def test_correct_losses_are_inside_there_too(recipe: Recipe) -> None:
     for dtype in ALL:
         for name, loss in CORRECT.items():

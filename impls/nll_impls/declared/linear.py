@@ -47,20 +47,20 @@ BROADCAST = Expected(
 EAGER = (NONFINITE, NEGATIVE_SMOOTHING, HALF_SUM)
 CHUNKED = (
     NONFINITE,
-    Expected(
-        "ignore_index.all_ignored_mean",
-        reason="gradients precomputed as 0 * NaN are NaN; without options they are 0",
-        link=DOCS,
-    ),
-    Expected(
-        "ignore_index.in_range",
-        reason="where the ignored class is every row's target, as all_ignored_mean",
-        link=DOCS,
-    ),
-    Expected(
-        "combinations.all_options",
-        reason="a single row that is ignored, as all_ignored_mean",
-        link=DOCS,
+    *(
+        Expected(
+            rule,
+            reason="where every row is ignored gradients precomputed as 0 * NaN are NaN, not 0",
+            link=DOCS,
+        )
+        for rule in (
+            "ignore_index.all_ignored_mean",
+            "ignore_index.in_range",
+            "ignore_index.given_but_rare",
+            "ignore_index.zero_gradient",
+            "ignore_index.with_weight",
+            "combinations.all_options",
+        )
     ),
     Expected(
         "ignore_index.nonfinite_loss",
