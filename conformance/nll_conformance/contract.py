@@ -73,6 +73,7 @@ def rule(
     - ``{backward}``, ``{tensors}``: lines of their own, for tensors made at the top unless
       they are asked for; ``{other_tensors}``, ``{other_call}``: of the last call;
     - ``{judged}``: the number of the call judged; ``{want}``: what the finding expected;
+    - ``{spelt_call}``: with the reduction put together letter by letter.
     - ``{bare_call}``: without copies of what the loss overwrites; ``{mutates}``: of what.
     """
     facts = {

@@ -121,6 +121,11 @@ def _calls(calls: tuple[Case, ...], loss: Loss, finding: Finding | None) -> list
     return lines
 
 
+def _spelt(call: str, reduction: str) -> str:
+    """The call with its reduction put together at run time, as a string of its own."""
+    return call.replace(f"reduction={reduction!r}", f'reduction="".join({list(reduction)!r})')
+
+
 def _shown(shows: str, calls: tuple[Case, ...], loss: Loss, finding: Finding | None) -> list[str]:
     """The template with its blanks filled in."""
     case, other = calls[0], calls[-1]
@@ -134,6 +139,7 @@ def _shown(shows: str, calls: tuple[Case, ...], loss: Loss, finding: Finding | N
         "call": loss.call(case),
         "other_call": loss.call(other),
         "bare_call": loss.call(case, bare=True),
+        "spelt_call": _spelt(loss.call(case), str(case.reduction)),
         "names": ", ".join(name for name, _ in case.recipe),
         "leaves": ", ".join(_leaves(case)),
         "mutates": repr(loss.mutates),

@@ -145,7 +145,7 @@ def vmap(case: Case, call: Caller) -> Judgement:
     source="torch.func.jvp",
     needs=("jvp", "gradient"),
     families=CLASSES + ELEMENTWISE,
-    share=0.4,
+    share=0.8,
     shows="""
         def function(input):
             return {call}

@@ -27,6 +27,10 @@ NOT_KEPT = {
 NOT_BROKEN = {"call.simplest", "autograd.gradient_meta", "stability.impossible_target"}
 
 
+#: What an earlier case left behind in the process makes it fail; the program starts afresh.
+OF_HISTORY = {"state.count_reused"}
+
+
 def subject(loss: object, family: str) -> Subject:
     return subject_of(loss, family, Amendments(family))
 
@@ -115,6 +119,8 @@ def test_mutants_are_shown() -> None:
         implementation = mutant.implementation
         chosen = [rules()[name] for name in mutant.caught_by if name in rules()]
         rule = next((rule for rule in chosen if rule.from_profile == "quick"), None)
+        if implementation.name in OF_HISTORY:
+            continue
         if rule is None or implementation.family not in wrong_losses.RIGHT:
             continue
         texts = pair(implementation, rule)
