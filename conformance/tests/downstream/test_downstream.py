@@ -71,7 +71,9 @@ class Repository:
         self.packages = packages
         pip = (sys.executable, "-m", "pip", "--python", self.bin / "python", "install")
         sample = wheel_of(self.folder, folder / "theirs")
-        installed = run(*pip, "--quiet", "--no-deps", "--no-index", self.wheel, sample, cwd=folder)
+        # The borrowed packages may hold this very version, which pip would leave there.
+        here = ("--quiet", "--no-deps", "--no-index", "--ignore-installed")
+        installed = run(*pip, *here, self.wheel, sample, cwd=folder)
         assert installed.returncode == 0, installed.stderr
 
     def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
