@@ -102,7 +102,7 @@ def each_with_gradient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, option("reduction", "sum", "none"), forward_only),
+    cases=vary(several_rows, option("reduction", "mean", "sum", "none"), forward_only),
     source=SOURCE,
     needs=("reduction_none", "reduction_sum"),
     share=0.3,

@@ -114,7 +114,7 @@ def classes_at_lowest(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must",
+    "should",
     cases=vary(nan_row, unreduced, forward_only),
     source="IEEE 754: NaN propagates; a diverged model must be seen",
     families=("cross_entropy",),
