@@ -53,6 +53,7 @@ def rule(
     since: str = "1.0",
     revision: int = 1,
     share: float = 1.0,
+    count: int = 0,
     dtypes: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
     shows: str = "",
@@ -62,7 +63,8 @@ def rule(
     The first paragraph of its docstring is the published sentence, the rest says why.  The
     id is its place: module and function name.  ``needs`` names capabilities without which
     the rule is not asked; ``source`` says who demands it; ``cases`` draws its cases;
-    ``dtypes`` limits it to those (none named means all).
+    ``dtypes`` limits it to those (none named means all); ``share`` is how many cases, as a
+    multiple of the profile's, ``count`` how many whatever the profile.
 
     ``shows`` is for rules that do more than call and go backward: what a reproducer does
     between making the tensors and comparing the entry that the finding speaks of (``loss``,
@@ -86,6 +88,7 @@ def rule(
         "since": since,
         "revision": revision,
         "share": share,
+        "count": count,
         "dtypes": dtypes,
         "aliases": aliases,
         "shows": inspect.cleandoc(shows),

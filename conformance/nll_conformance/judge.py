@@ -138,8 +138,10 @@ def _measured(error: torch.Tensor, exact: Exact, judged: torch.Tensor, dtype: st
     if exact.condition is not None:
         rated = plain & (exact.condition > 0)
         if rated.any():
-            compute = torch.float64 if dtype == "float64" else torch.float32
-            scale = UNIT_ROUNDOFF[compute] * exact.condition[rated]
+            rated_as = getattr(torch, dtype)
+            # What the format itself cannot resolve is no inaccuracy of the loss.
+            least = torch.finfo(rated_as).smallest_normal * torch.finfo(rated_as).eps
+            scale = UNIT_ROUNDOFF[rated_as] * exact.condition[rated] + least
             units = float((error[rated] / scale).max())
     return Measured(True, bool(telling.any()), ratio, units)
 

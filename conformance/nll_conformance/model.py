@@ -250,6 +250,8 @@ class Rule:
     judge: Callable[..., Judgement]
     #: How many cases, as a multiple of the profile's count.
     share: float = 1.0
+    #: How many cases whatever the profile; 0: as ``share`` says.
+    count: int = 0
     why: str = ""
     #: The dtypes it is judged in; none named means all.
     dtypes: tuple[str, ...] = ()

@@ -206,7 +206,7 @@ def _search(
             rule.cases(context),
             fails,
             seed=seed_for(mode.seed, rule.id, rule.revision, dtype),
-            cases=max(3, round(CASES[mode.profile] * rule.share)),
+            cases=rule.count or max(3, round(CASES[mode.profile] * rule.share)),
             database=mode.database,
             key=f"{subject.implementation.name}/{rule.id}/{dtype}/{device}",
         )

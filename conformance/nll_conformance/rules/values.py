@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import accuracy
 from ..cases import forward_only, unreduced, vary
 from ..classification import (
     VOCABULARIES,
@@ -13,10 +14,10 @@ from ..classification import (
     tiny_logits,
 )
 from ..contract import rule
-from ..judge import value_agrees
+from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ._families import LOGITS
+from ._families import ELEMENTWISE, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss"
 
@@ -81,3 +82,18 @@ def tiny(case: Case, call: Caller) -> Judgement:
 def as_many_rows_as_classes(case: Case, call: Caller) -> Judgement:
     """Rows and classes are told apart by position, not by size."""
     yield from value_agrees(call(case))
+
+
+@rule(
+    "should",
+    cases=accuracy.every_point,
+    source="error in condition units, for ranking; no verdict hangs on it",
+    families=(*LOGITS, *ELEMENTWISE),
+    count=accuracy.CASES,
+)
+def accuracy_set(case: Case, call: Caller) -> Judgement:
+    """The same inputs for every loss, whose largest error in condition units is its accuracy.
+
+    It fails only where the bound is missed, as other rules would.
+    """
+    yield from agrees(call(case))

@@ -38,6 +38,7 @@ _LOST_IN_FLOAT16 = (
     "gradients.large_vocabulary",
     "gradients.confident",
     "stability.many_equal_classes",
+    "values.accuracy_set",
 )
 
 
