@@ -316,7 +316,7 @@ def all_masked(draft: Draft, draw: Draw) -> None:
 
 
 def weighted(draft: Draft, draw: Draw) -> None:
-    """Class weights that differ, multiples of 1/8 from 1/8 to 2."""
+    """Class weights that differ: multiples of 1/8 from 1/8 to 2, or with all their bits."""
     draft.tensors["weight"] = TensorRecipe(
         "levels",
         (draft.classes,),
@@ -326,6 +326,8 @@ def weighted(draft: Draft, draw: Draw) -> None:
         modulus=16,
         seed=draw.integer(0, 40),
     )
+    if draw.yes():
+        draft.change("weight", regime="scatter", scale=-2, offset=1.125)
 
 
 def spread_weights(draft: Draft, draw: Draw) -> None:

@@ -12,6 +12,7 @@ from ..errors import TargetRaised
 from ..judge import agrees, holds
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
+from ..together import high_byte
 from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
@@ -169,3 +170,16 @@ def default_dtype(case: Case, call: Caller) -> Judgement:
 def high_targets(case: Case, call: Caller) -> Judgement:
     """Class indices above 127, 255, 2048, 32767, 65535 name their own class: none is narrowed."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(high_byte, unreduced),
+    source=RIGHT_OR_RAISES,
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.6,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def high_bytes(case: Case, call: Caller) -> Judgement:
+    """Targets of 128 and more in uint8 name their own class: none turns negative or ignored."""
+    yield from _right_or_raises(case, call)

@@ -28,7 +28,12 @@ def _raises(case: Case, call: Caller, what: str) -> Judgement:
 
 
 def _target_value(draft: Draft, draw: Draw) -> None:
-    value = draw.among((draft.classes, -1, draft.classes + 1, -2, 2**31, 10**9))
+    values = [draft.classes, -1, draft.classes + 1, -2, 2**31, 10**9]
+    if draft.can("ignore_index"):  # what is ignored by default is no target otherwise
+        values.insert(3, -100)
+    value = draw.among(values)
+    if value == -100:
+        draft.options["ignore_index"] = -1
     draft.edit("target", ((draw.integer(0, draft.rows[0] - 1),), float(value)))
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
 
 from .. import shown
 from ..cases import (
+    Draft,
+    Draw,
     any_reduction,
     expanded_upstream,
     mixed_upstream,
@@ -32,6 +37,8 @@ from ..judge import (
     agrees,
     exact_zero,
     gradients_agree,
+    holds,
+    truth_of,
 )
 from ..model import Case, Judgement
 from ..observe import Caller
@@ -193,3 +200,33 @@ def upstream_zero(case: Case, call: Caller) -> Judgement:
     for name, grad in seen.grads.items():
         everywhere = torch.ones(seen.arguments[name].shape, dtype=torch.bool)
         yield from exact_zero(f"gradient of {name}", grad, everywhere)
+
+
+def _overflowed(draft: Draft, draw: Draw) -> None:
+    draft.upstream = {"offset": draw.among((math.inf, math.nan, -math.inf))}
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, _overflowed),
+    source="torch.amp.GradScaler finds an overflow by gradients that are not finite",
+    needs=GRADIENT,
+    share=0.3,
+    shows="""
+        loss = {call}
+        {backward}
+        assert not all(leaf.grad.isfinite().all() for leaf in [{leaves}]), "finite gradients"
+    """,
+)
+def upstream_nonfinite(case: Case, call: Caller) -> Judgement:
+    """An upstream gradient of NaN or infinity shows in the gradient; it is not hidden."""
+    seen = call(case)
+    assert case.upstream is not None
+    plain = replace(case, upstream=replace(case.upstream, offset=1.0))
+    exact = truth_of(replace(seen, case=plain)).grads
+    for name, grad in seen.grads.items():
+        if grad is not None and name in exact:
+            moves = exact[name].value.abs() > exact[name].bound
+            hidden = moves & grad.cpu().isfinite()
+            message = f"the gradient of {name} is finite, the upstream gradient is not"
+            yield from holds(not hidden.any(), message)

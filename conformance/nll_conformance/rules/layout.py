@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..cases import any_reduction, laid_out, one_of, vary
+from ..cases import any_reduction, laid_out, mixed_upstream, one_of, vary
 from ..classification import masked, several_rows, spatial
 from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..together import any_option, every_layout, images
 from ._families import CLASSES
 
 SOURCE = "strides and offset are part of a tensor"
@@ -80,4 +81,23 @@ def far_rows(case: Case, call: Caller) -> Judgement:
 )
 def mask(case: Case, call: Caller) -> Judgement:
     """A mask that is a strided or offset view is read by its strides."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(images, laid_out("input", "transposed"), any_reduction, mixed_upstream),
+    source=SOURCE + ": torch.channels_last",
+    needs=("spatial",),
+    families=CLASSES,
+    share=0.6,
+)
+def channels_last(case: Case, call: Caller) -> Judgement:
+    """Images in torch.channels_last (rank 4) and channels_last_3d (rank 5) give the same."""
+    yield from agrees(call(case))
+
+
+@rule("must", cases=vary(any_option, every_layout, any_reduction), source=SOURCE)
+def every_tensor(case: Case, call: Caller) -> Judgement:
+    """No tensor of the call need be contiguous, nor all be laid out alike."""
     yield from agrees(call(case))

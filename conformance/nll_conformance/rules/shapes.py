@@ -8,6 +8,7 @@ from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
+from ..together import many_positions as tens_of_positions
 from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: shapes"
@@ -73,4 +74,17 @@ def one_class_only(case: Case, call: Caller) -> Judgement:
 def empty_batch(case: Case, call: Caller) -> Judgement:
     """No rows: sum is 0, none is empty, mean is NaN (or 0 where declared)."""
     yield Measured()  # any number but the one asked for would be outside
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(tens_of_positions, any_reduction, mixed_upstream),
+    source=SOURCE,
+    needs=("spatial",),
+    families=CLASSES,
+    share=0.8,
+)
+def many_positions(case: Case, call: Caller) -> Judgement:
+    """Every position of a large image counts, the ragged tail too."""
     yield from agrees(call(case))

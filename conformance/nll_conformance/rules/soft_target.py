@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..cases import any_reduction, laid_out, mixed_upstream, vary
+from .. import shown
+from ..cases import any_reduction, laid_out, mixed_upstream, option, vary
 from ..classification import (
     hard_soft,
     huge_logits,
@@ -19,9 +20,11 @@ from ..classification import (
     weighted,
 )
 from ..contract import rule
+from ..errors import TargetRaised
 from ..judge import agrees
-from ..model import Case, Judgement
+from ..model import Case, Judgement, Measured
 from ..observe import Caller
+from ..together import fine_soft
 from ._families import CLASSES, GIVEN_LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: target containing class probabilities"
@@ -214,3 +217,34 @@ def nothing_of_nothing(case: Case, call: Caller) -> Judgement:
 def only_target_gradient(case: Case, call: Caller) -> Judgement:
     """Probabilities get their gradient also where the logits require none."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, fine_soft, any_reduction),
+    source=SOURCE,
+    needs=SOFT,
+    families=CLASSES,
+    share=0.6,
+)
+def all_bits(case: Case, call: Caller) -> Judgement:
+    """Probabilities are used with all their bits, not rounded to fewer."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, soft, option("ignore_index", -1, 0, 1, -7), any_reduction),
+    source="torch.nn.CrossEntropyLoss: ignore_index is for class indices only",
+    needs=("soft_target", "ignore_index"),
+    families=CLASSES,
+    share=0.6,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def ignore_index_is_for_indices(case: Case, call: Caller) -> Judgement:
+    """With probabilities ignore_index changes nothing, or is refused."""
+    seen = call.attempt(case)
+    if isinstance(seen, TargetRaised):
+        yield Measured()
+    else:
+        yield from agrees(seen)

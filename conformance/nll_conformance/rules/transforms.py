@@ -13,6 +13,7 @@ from ..errors import TargetRaised
 from ..judge import agrees, compare, holds, truth_of, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..together import any_option
 from ..truth import Exact
 from ._families import CLASSES, ELEMENTWISE
 
@@ -21,12 +22,13 @@ SOURCE = "torch.autograd: locally disabling gradient computation"
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_option, any_reduction),
     source=SOURCE,
-    share=0.6,
+    share=1.5,
     shows="""
         with torch.no_grad():
             loss = {call}
+            assert not torch.is_grad_enabled(), "the call switched gradients on"
         assert not loss.requires_grad, "the loss requires grad under torch.no_grad"
     """,
 )
@@ -34,15 +36,17 @@ def no_grad(case: Case, call: Caller) -> Judgement:
     """Under torch.no_grad the loss is the same and carries no graph."""
     with torch.no_grad():
         value = call.forward(case, call.tensors(case))
+        switched = torch.is_grad_enabled()
+    yield from holds(not switched, "the call switched gradients on under torch.no_grad")
     yield from holds(not value.requires_grad, "the loss requires grad under torch.no_grad")
     yield from value_agrees(call.observation(replace(case, upstream=None), value, {}))
 
 
 @rule(
     "must",
-    cases=vary(any_reduction, forward_only),
+    cases=vary(any_option, any_reduction, forward_only),
     source=SOURCE,
-    share=0.6,
+    share=1.0,
     shows="""
         with torch.inference_mode():
             {tensors}
@@ -58,9 +62,9 @@ def inference_mode(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, forward_only),
+    cases=vary(any_option, any_reduction, forward_only),
     source=SOURCE,
-    share=0.6,
+    share=1.5,
     shows="""
         loss = {call}
         assert not loss.requires_grad, "the loss requires grad, no input does"

@@ -17,7 +17,8 @@ from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ._families import ELEMENTWISE, LOGITS
+from ..together import probability_like
+from ._families import ELEMENTWISE, GIVEN_LOGITS, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss"
 
@@ -82,6 +83,12 @@ def tiny(case: Case, call: Caller) -> Judgement:
 def as_many_rows_as_classes(case: Case, call: Caller) -> Judgement:
     """Rows and classes are told apart by position, not by size."""
     yield from value_agrees(call(case))
+
+
+@rule("must", cases=vary(probability_like), source=SOURCE, families=GIVEN_LOGITS)
+def like_probabilities(case: Case, call: Caller) -> Judgement:
+    """Logits that look like probabilities or log-probabilities are normalised all the same."""
+    yield from agrees(call(case))
 
 
 @rule(

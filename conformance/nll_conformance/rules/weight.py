@@ -17,6 +17,7 @@ from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..together import one_row
 from ._families import CLASSES
 
 SOURCE = "torch.nn.CrossEntropyLoss: weight"
@@ -67,7 +68,7 @@ def square_input(case: Case, call: Caller) -> Judgement:
     families=CLASSES,
 )
 def zero(case: Case, call: Caller) -> Judgement:
-    """A class of weight zero costs nothing and counts nothing; all zero is 0/0."""
+    """A class of weight zero costs nothing and counts nothing."""
     yield from agrees(call(case))
 
 
@@ -131,4 +132,17 @@ def wide_range(case: Case, call: Caller) -> Judgement:
 )
 def unbatched_row(case: Case, call: Caller) -> Judgement:
     """A single unbatched sample is weighted like a row: its weight cancels in the mean."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(one_row, weighted, any_reduction),
+    source=SOURCE,
+    needs=WEIGHT,
+    families=CLASSES,
+    share=0.5,
+)
+def single_row(case: Case, call: Caller) -> Judgement:
+    """A batch of one is weighted like any other: its weight cancels in the mean, not in the sum."""
     yield from agrees(call(case))

@@ -67,7 +67,20 @@ def drifts(right: Loss) -> Loss:
     return loss
 
 
-WRONG = (off, accepts, meddles, drifts)
+def hides(right: Loss) -> Loss:
+    """What flows back is made finite first."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        value = right(*tensors, **options)
+        if value.requires_grad:
+            value.register_hook(torch.nan_to_num)
+        return value
+
+    return loss
+
+
+WRONG = (off, accepts, meddles, drifts, hides)
 
 
 def __getattr__(name: str) -> Loss:

@@ -39,6 +39,8 @@ _LOST_IN_FLOAT16 = (
     "gradients.confident",
     "stability.many_equal_classes",
     "values.accuracy_set",
+    "dtypes.high_targets",
+    "autograd.accumulates",
 )
 
 

@@ -1,0 +1,112 @@
+"""Variations that combine: one option of many, or all of them at once."""
+
+from __future__ import annotations
+
+import math
+
+from . import elementwise
+from .cases import Draft, Draw, Variation, any_reduction, laid_out, mixed_upstream
+from .classification import (
+    constant_target,
+    ignored,
+    masked,
+    odd_rows,
+    several_rows,
+    smoothed,
+    soft,
+    spatial,
+    unbatched,
+    weighted,
+)
+from .discover import family_part
+
+
+def any_option(draft: Draft, draw: Draw) -> None:
+    """One option or one shape that is not the plain call's, of those that the subject has."""
+    if not draft.classes:
+        elementwise.several_dimensions(draft, draw)
+        family_part(draft.context.family.name, "cases").everything(draft, draw)
+        return
+    ways: list[tuple[str, Variation]] = [
+        ("weight", weighted),
+        ("ignore_minus_100", ignored()),
+        ("label_smoothing", smoothed()),
+        ("soft_target", soft),
+        ("spatial", spatial),
+        ("mask", masked),
+        ("unbatched", unbatched),
+    ]
+    several_rows(draft, draw)
+    possible = [way for need, way in ways if draft.can(need)]
+    draw.among(possible or [several_rows])(draft, draw)
+
+
+def every_option(draft: Draft, draw: Draw) -> None:
+    """All that the subject has, each more often on than off, for bugs hide where they meet."""
+    shapes = [several_rows, odd_rows]
+    shapes += [spatial, spatial] if draft.can("spatial") else []
+    shapes += [unbatched] if draft.can("unbatched") else []
+    draw.among(shapes)(draft, draw)
+    if draft.can("weight") and draw.integer(0, 3):
+        weighted(draft, draw)
+    if draft.can("label_smoothing") and draw.integer(0, 3):
+        smoothed()(draft, draw)
+    if draft.can("mask") and draw.yes():
+        masked(draft, draw)
+    if draft.can("soft_target") and draw.integer(0, 3) == 3:
+        soft(draft, draw)
+    elif draft.can("ignore_index") and draw.integer(0, 3):
+        ignored(-100, -1, 255, 0)(draft, draw)
+    any_reduction(draft, draw)
+    mixed_upstream(draft, draw)
+    laid_out("input", "contiguous", "transposed", "padded", "strided")(draft, draw)
+    if draw.yes():
+        laid_out("target", "strided", "padded", "shifted")(draft, draw)
+
+
+def every_layout(draft: Draft, draw: Draw) -> None:
+    """No tensor of the call is contiguous, each in a layout of its own."""
+    for name in draft.tensors:
+        laid_out(name, "strided", "transposed", "padded", "shifted")(draft, draw)
+
+
+def images(draft: Draft, draw: Draw) -> None:
+    """(N, C, H, W) and (N, C, D, H, W), every size above one."""
+    classes = draw.among((3, 2, 4))
+    rows = draw.among(((2, 3, 2), (2, 2, 3, 2), (1, 2, 2), (3, 4, 3)))
+    draft.resize(rows, classes)
+
+
+def many_positions(draft: Draft, draw: Draw) -> None:
+    """Tens of positions an image, no multiple of a block."""
+    sizes = draw.among(((33,), (17,), (5, 7), (65,), (129,), (3, 3, 7), (31,), (257,)))
+    draft.resize((draw.integer(1, 3), *sizes), draw.among((3, 2, 5)))
+
+
+def one_row(draft: Draft, draw: Draw) -> None:
+    """A batch of one."""
+    draft.resize((1,), draw.among((3, 2, 5, 7)))
+
+
+def probability_like(draft: Draft, draw: Draw) -> None:
+    """Logits that are probabilities, or log-probabilities, by the look of them."""
+    several_rows(draft, draw)
+    kind = draw.among(("sum to one", "between zero and one", "negative"))
+    if kind == "sum to one":
+        draft.change(draft.logits, regime="simplex", scale=0, modulus=17)
+    else:
+        offset = 0.5 if kind == "between zero and one" else -math.log(draft.classes) - 0.5
+        draft.change(draft.logits, scale=-4, offset=offset)
+
+
+def fine_soft(draft: Draft, draw: Draw) -> None:
+    """Class probabilities that use all the bits of their dtype (and need not sum to one)."""
+    soft(draft, draw)
+    draft.change("target", regime="scatter", scale=-5, offset=0.25)
+
+
+def high_byte(draft: Draft, draw: Draw) -> None:
+    """Targets above 127 in one byte without sign, the one among them that is -100 with one."""
+    draft.resize((draw.integer(2, 5),), draw.among((200, 157, 256)))
+    draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
+    constant_target(draft, draw.among((156, draft.classes - 1, 128)))
