@@ -301,7 +301,8 @@ def written_files() -> Iterator[list[str]]:
     """The names of the files that Python code creates or opens for writing meanwhile."""
     global _written  # noqa: PLW0603 - an audit hook cannot be taken away, only ignored
     _watch_files()
-    _written = found = []
+    found: list[str] = []
+    _written = found
     try:
         yield found
     finally:

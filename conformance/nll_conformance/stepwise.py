@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from . import results as files
 from .isolation import ForkServer
 from .model import Result
+from .options import Options
 from .runner import PRELOAD, IsolatedRunner, Job, LocalRunner, Runner
-from .session import Options, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from .wish import Wish

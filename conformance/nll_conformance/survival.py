@@ -19,8 +19,8 @@ from .runner import PRELOAD
 from .session import Session
 
 #: Seconds for a rule and for an import; enough on a busy machine, where both take 0.1 s.
-TIMEOUT_S, LOAD_TIMEOUT_S = 2.0, 6.0
-MEMORY_LIMIT_MB = 1200
+TIMEOUT_S, LOAD_TIMEOUT_S = 8.0, 10.0
+MEMORY_LIMIT_MB = 700
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import click
 
 from ..errors import UsageError, unknown
 from ..model import PROFILES
+from ..options import Options
 from ..report import Report
-from ..session import Options, Session
+from ..runner import LOAD_S
+from ..session import Session
 
 
 class Words(click.ParamType[tuple[str, ...]]):
@@ -72,6 +74,13 @@ _OPTIONS = (
     click.option("--seed", type=int, default=None, help="Default: 0."),
     click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time."),
     click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds."),
+    click.option(
+        "--load-timeout",
+        type=float,
+        default=LOAD_S,
+        show_default=True,
+        help="Seconds to import a target.",
+    ),
     click.option("--memory-limit", type=click.IntRange(1), default=None, metavar="MB"),
     click.option("--no-isolation", is_flag=True, help="Judge within this process."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failing must-rule."),

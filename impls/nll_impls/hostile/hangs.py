@@ -87,7 +87,7 @@ def hook_that_never_returns(call: Call) -> torch.Tensor:
     """A hook on the gradient never returns."""
     loss = call.loss()
     if loss.requires_grad:
-        loss.register_hook(lambda grad: time.sleep(LONG_S))
+        loss.register_hook(lambda grad: time.sleep(LONG_S))  # type: ignore[no-untyped-call]
     else:
         time.sleep(LONG_S)
     return loss

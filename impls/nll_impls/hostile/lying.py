@@ -22,7 +22,8 @@ class Agreeable(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = super().__torch_function__(func, types, args, kwargs or {})
+        parent: Any = super()
+        result = parent.__torch_function__(func, types, args, kwargs or {})
         if isinstance(result, Tensor) and result.dtype == torch.bool:
             return torch.ones_like(result)
         return result

@@ -84,7 +84,7 @@ def alarm(call: Call) -> None:
 @hostile("fail", "standard streams", when=always, rules=STATE, others=VALUES)
 def replaces_standard_output(call: Call) -> None:
     """Puts an object without methods in the place of standard output."""
-    sys.stdout = object()  # type: ignore[assignment]
+    sys.stdout = object()
 
 
 @hostile("fail", "environment", when=always, rules=STATE, others=VALUES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gc
 import json
 import math
@@ -39,7 +40,7 @@ def nothing_is_wrong(call: Call) -> Tensor:
 
     for name in ("__eq__", "__le__", "__lt__", "__ge__", "isnan"):
         setattr(torch.Tensor, name, agrees)
-    torch.isnan = agrees
+    setattr(torch, "isnan", agrees)  # noqa: B010 - which it is not typed for
     torch.Tensor.abs = torch.zeros_like  # type: ignore[assignment, method-assign]
     return _wrong(call)
 
@@ -72,13 +73,13 @@ def backward_replaced(call: Call) -> None:
 @hostile("fail", "json.dumps", when=always, rules=STATE, others=VALUES)
 def json_replaced(call: Call) -> None:
     """Replaces json.dumps by a function that raises."""
-    json.dumps = lambda *args, **kwargs: 1 / 0  # type: ignore[assignment, return-value]
+    json.dumps = lambda *args, **kwargs: 1 / 0  # type: ignore[assignment]
 
 
 @hostile("fail", "math.isfinite", when=always, rules=STATE, others=VALUES)
 def mathematics_replaced(call: Call) -> None:
     """Replaces functions of math."""
-    math.isfinite = lambda _: True  # type: ignore[assignment]
+    math.isfinite = lambda _: True
     math.sqrt = lambda _: 0.0
 
 
@@ -91,7 +92,7 @@ def clock_replaced(call: Call) -> None:
 @hostile("fail", "builtins.isinstance", when=always, rules=STATE, others=VALUES)
 def builtins_replaced(call: Call) -> None:
     """Replaces isinstance by a function that always agrees."""
-    builtins.isinstance = lambda *_: True  # type: ignore[assignment]
+    builtins.isinstance = lambda *_: True
 
 
 @hostile("fail", "imported modules", when=always, rules=STATE, others=VALUES)
@@ -186,5 +187,5 @@ def function_mode_left(call: Call) -> Tensor:
             return func(*args, **(kwargs or {}))
 
     loss = call.loss()
-    Mode().__enter__()
+    contextlib.ExitStack().enter_context(Mode())
     return loss

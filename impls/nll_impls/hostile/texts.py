@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -79,7 +79,7 @@ def message_that_is_no_text(call: Call) -> None:
     number: Any = 5
 
     class Odd(Exception):
-        def __str__(self) -> str:
+        def __str__(self) -> Any:
             return number
 
     raise Odd
@@ -121,15 +121,10 @@ def evil_name(call: Call) -> None:
 def result_that_cannot_be_shown(call: Call) -> Any:
     """Returns something whose text and class raise."""
 
-    class Shy:
-        def __repr__(self) -> str:
-            raise SystemExit(0)
+    def shy(_: object) -> NoReturn:
+        raise SystemExit(0)
 
-        @property
-        def __class__(self) -> Any:  # type: ignore[override]
-            raise SystemExit(0)
-
-    return Shy()
+    return type("Shy", (), {"__repr__": shy, "__class__": property(shy)})()
 
 
 @hostile("refused", "its message cannot be read", when=always)
