@@ -256,12 +256,15 @@ def _only_new_garbage() -> Iterator[None]:
     source="a loss that overwrites its input must not feed others wrong numbers",
     needs=("gradient",),
     share=0.5,
+    revision=2,
     shows="""
         leaf = input
         input = leaf * 1.0
         other = (input * input).sum()
         try:
             loss = {bare_call}
+            (grad,) = torch.autograd.grad(other, leaf, retain_graph=True)
+            assert torch.equal(grad, 2 * leaf), "the other consumer got a wrong gradient"
             torch.autograd.backward([other, loss], [torch.zeros_like(other), upstream])
         except Exception:
             if not {mutates}:
@@ -293,10 +296,14 @@ def second_consumer(case: Case, call: Caller) -> Judgement:
         upstream = call.upstream(case, value)
         if upstream.shape != value.shape:
             return
+        of_other = call.guard(
+            beside, lambda: torch.autograd.grad(other, leaf, retain_graph=True)[0]
+        )
         grads = [torch.zeros_like(other), upstream]
         call.guard(beside, lambda: torch.autograd.backward([other, value], grads))
     except TargetRaised:
         if mutates:
             return
         raise
+    yield from identical("the other consumer's gradient", of_other, 2 * leaf.detach())
     yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
