@@ -262,9 +262,11 @@ class Engine:
     def _guess(self) -> str | None:
         """Which classic mistake the loss looks like; asked once, of a loss that failed."""
         if not self._guessed:
-            self._guessed = (looks_like(self.subject),)
+            with state.kept():
+                self._guessed = (looks_like(self.subject),)
         return self._guessed[0]
 
+    @state.kept()
     def replay(self, case: Case) -> Result:
         """Judge one case again under its rule."""
         return replay_case(

@@ -11,6 +11,19 @@ from .errors import UsageError, unknown
 from .model import PROFILES, Profile
 from .runner import LOAD_S
 
+#: The options that decide which cases are judged; a resumed run takes them over.
+ASKED = (
+    "family",
+    "supports",
+    "lacks",
+    "declare",
+    "dtype",
+    "device",
+    "profile",
+    "rules",
+    "random",
+    "seed",
+)
 _LISTS = ("supports", "lacks", "dtype", "device", "rules")
 
 
@@ -41,6 +54,10 @@ class Options:
     strict: bool = False
     json: str | os.PathLike[str] | None = None
     resume: str | os.PathLike[str] | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """What decides which cases are judged, as a JSON object for the header."""
+        return {name: getattr(self, name) for name in ASKED}
 
     def validate(self) -> None:
         """Raises UsageError for values that make no sense."""

@@ -131,6 +131,9 @@ class Originals:
 @functools.cache
 def picture() -> Originals:
     """The one of this process, taken when it is first asked for."""
+    from .discover import rules
+
+    rules()  # with all that judges
     return Originals()
 
 

@@ -264,6 +264,7 @@ class Session:
             "seed": self._seed,
             "profile": self.options.profile,
             "rules": list(self.options.rules),
+            "options": self.options.asked(),
             "isolation": self._server is not None,
             "started_at": now(),
         }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError, unknown
 from ..model import PROFILES
-from ..options import Options
+from ..options import ASKED, Options
 from ..report import Report
 from ..runner import LOAD_S
 from ..session import Session
@@ -107,13 +108,10 @@ def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> No
     outputs = {name: given.pop(name) for name in ("write_expected", "junit", "markdown", "badge")}
     for path in outputs.values():
         writable(path)
-    options = Options(
-        declare=_declarations(given.pop("declare")),
-        isolation=not given.pop("no_isolation"),
-        **given,
-    )
-    if not targets and options.resume is not None:
-        targets = _targets_of(options.resume)
+    given["declare"] = _declarations(given["declare"])
+    if given["resume"] is not None:
+        targets = _taken_over(ctx, targets, given)
+    options = Options(isolation=not given.pop("no_isolation"), **given)
     if not targets:
         raise UsageError("give at least one TARGET: a name, package.module:attr, file.py:attr.")
     from ..render.terminal import Progress, show
@@ -127,10 +125,18 @@ def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> No
     ctx.exit(130 if interrupted else report.exit_code(options.strict))
 
 
-def _targets_of(path: Any) -> tuple[str, ...]:
+def _taken_over(
+    ctx: click.Context, targets: tuple[str, ...], given: dict[str, Any]
+) -> tuple[str, ...]:
+    """The targets; options that the command line leaves open become those of the first run."""
     from ..results import read
 
-    return tuple(d["target"] for d in read(path).header["implementations"])
+    header = read(given["resume"]).header
+    asked = {**header.get("options", {}), "seed": header["seed"]}
+    for name, value in asked.items():
+        if name in ASKED and ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return targets or tuple(d["target"] for d in header["implementations"])
 
 
 def writable(path: str | None) -> None:

@@ -149,7 +149,8 @@ class _HandsOut(torch.autograd.Function):
         ctx.leaf, ctx.gradient = logits.detach().requires_grad_(), None
         with torch.enable_grad():
             ctx.loss = cross_entropy(call.but(input=ctx.leaf))
-        return ctx.loss.detach().clone()
+        loss: Tensor = ctx.loss
+        return loss.detach().clone()
 
     @staticmethod
     @once_differentiable
