@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import SuiteError, UsageError
 from .foreign import interrupts_watched
-from .isolation import ForkServer, Worker, WorkerLost, WorkerOutOfMemory, WorkerTimedOut
+from .isolation import (
+    ForkServer,
+    Worker,
+    WorkerLost,
+    WorkerOutOfMemory,
+    WorkerTimedOut,
+    half_of_memory_mb,
+)
 from .lines import revive
 from .model import Outcome, Result
 
@@ -27,6 +34,8 @@ LOAD_S = 180.0
 #: Rules that are told to run in a worker, preloaded in the fork server.
 PRELOAD = ("torch", "hypothesis", "nll_conformance.preload")
 
+#: So many failures are tried again in a fresh process before the others are believed.
+CONFIRMED = 3
 #: Characters of a dead worker's output that a result shows.
 _LAST_WORDS = 1500
 
@@ -134,11 +143,12 @@ class IsolatedRunner:
         self._wish = wish
         self._timeout_s = timeout_s
         self._load_timeout_s = load_timeout_s
-        self._memory_limit_mb = memory_limit_mb
+        self._memory_limit_mb = memory_limit_mb or half_of_memory_mb()
         self._worker: Worker | None = None
         self._seen: Mapping[str, str] = {}
         self._plan: Mapping[str, Any] = {}
         self._case: Mapping[str, Any] | None = None  # the last one announced
+        self._confirmed = 0  # failures that a fresh process showed, too
 
     def load(self) -> Mapping[str, Any]:
         try:
@@ -191,7 +201,7 @@ class IsolatedRunner:
         for attempt in (1, 2):
             try:
                 self._ready()
-                return revive(self._ask(message, self._timeout_s))
+                return self._alone(revive(self._ask(message, self._timeout_s)))
             except WorkerLost as lost:
                 if self._case is None and attempt == 1 and not isinstance(lost, WorkerTimedOut):
                     self._drop()  # it died of an earlier rule, between two: not of this one
@@ -202,6 +212,35 @@ class IsolatedRunner:
             except _WorkerError as error:
                 return self._result(job, "error", str(error))
         raise AssertionError("unreachable")
+
+    def _alone(self, result: Result) -> Result:
+        """A failure that its case alone does not cause, in a process of its own, says so.
+
+        Its reproducer will not show it.  After a few that were confirmed the loss counts as
+        one that fails by itself.
+        """
+        case = result.counterexample
+        if result.outcome != "fail" or case is None or self._confirmed >= CONFIRMED:
+            return result
+        fresh = IsolatedRunner(
+            self._server,
+            self._wish,
+            timeout_s=self._timeout_s,
+            load_timeout_s=self._load_timeout_s,
+            memory_limit_mb=self._memory_limit_mb,
+        )
+        fresh.join(self._plan, self._seen)
+        try:
+            again = fresh.replay(case)
+        except (UsageError, SuiteError):
+            return result
+        finally:
+            fresh.close()
+        if again.outcome != "pass":
+            self._confirmed += 1
+            return result
+        why = "in a fresh process this case alone passes: earlier calls, or chance, decide"
+        return replace(result, message=f"{result.message}; {why}")
 
     def replay(self, case: Mapping[str, Any]) -> Result:
         """Judge one recorded case again."""

@@ -88,6 +88,18 @@ def _resident_bytes_elsewhere(pid: int) -> int | None:
         return 0
 
 
+def half_of_memory_mb() -> int | None:
+    """Half of what this machine, or its control group, has; None where nobody can tell."""
+    limits = [
+        _read("/sys/fs/cgroup/memory.max"),
+        _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ]
+    bounds = [int(limit) for limit in limits if limit.strip().isdigit()]
+    with contextlib.suppress(ValueError, OSError):  # a system without these names
+        bounds.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE"))
+    return min(bounds) // 2**21 if bounds else None
+
+
 def kill_session(leader: int) -> None:
     """SIGKILL to a worker, its process group and, where they can be found, its session."""
     send_kill(leader)  # it may not have made its own session yet
