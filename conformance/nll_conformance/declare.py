@@ -41,6 +41,8 @@ class Subject:
     divergences: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     style: str = "function"
+    #: What of torch or the standard library its import replaced (and the suite put back).
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from types import ModuleType
 
 from .errors import UsageError, unknown
 from .family import Family
-from .model import Implementation, Mutant, Rule
+from .model import Hostile, Implementation, Mutant, Rule
 
 GROUP = "nll_conformance.implementations"
 MUTANTS = "nll_conformance.mutants"
 VARIANTS = "nll_conformance.variants"
+HOSTILE = "nll_conformance.hostile"
 
 
 @cache
@@ -106,6 +107,12 @@ def mutants() -> tuple[Mutant, ...]:
 def variants() -> tuple[Implementation, ...]:
     """The registered correct variants, from the entry points of :data:`VARIANTS`."""
     return tuple(v for entry in entry_points(group=VARIANTS) for v in entry.load()())
+
+
+@cache
+def hostile() -> tuple[Hostile, ...]:
+    """The registered hostile losses, from the entry points of :data:`HOSTILE`."""
+    return tuple(h for entry in entry_points(group=HOSTILE) for h in entry.load()())
 
 
 @cache

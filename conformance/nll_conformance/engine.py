@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
+from . import state
 from .cases import Variation, forward_only, simplest
-from .declare import Amendments, subject_of
+from .declare import Amendments, Subject, subject_of
 from .discover import family_names, family_part, rules_of
 from .errors import TargetRaised, UsageError, unknown
+from .foreign import came_from_outside, described, users_own
 from .mistakes import looks_like
 from .model import DEVICES, DTYPES, PROFILES, Case, Finding, Implementation, Result, Rule
 from .observe import Caller
+from .originals import picture
 from .reproducer import program
-from .run import Mode, context_for, describe, missing, replay_case, run_rule
+from .run import Mode, context_for, missing, replay_case, run_rule
 from .targets import Lazily, resolve
 from .wish import Wish
 
@@ -39,12 +42,26 @@ class Engine:
         self.wish = wish
         self._announce = announce
         self._guessed: tuple[str | None, ...] = ()
-        found = resolve(wish.target) if target is None else target
-        self._found_implementation = isinstance(found, Implementation)
-        amendments = Amendments(wish.family, wish.supports, wish.lacks, dict(wish.declare))
-        self.subject = subject_of(found, wish.target, amendments)
+        self.subject = self._load(target)
         self.rules = rules_of(self.subject.implementation.family)
         self.mode = Mode(wish.profile, wish.seed, Path(wish.database) if wish.database else None)
+
+    def _load(self, target: Any | None) -> Subject:
+        """Import the target, which is foreign code already, and read its declaration."""
+        wish, originals = self.wish, picture()
+        amendments = Amendments(wish.family, wish.supports, wish.lacks, dict(wish.declare))
+        try:
+            found = resolve(wish.target) if target is None else target
+            self._found_implementation = isinstance(found, Implementation)
+            subject = subject_of(found, wish.target, amendments)
+        except UsageError:
+            raise
+        except BaseException as error:
+            if users_own(error) or not came_from_outside(error):
+                raise
+            why = described(error)
+            raise UsageError(f"target {wish.target!r} cannot be loaded: {why}") from error
+        return replace(subject, replaced=originals.put_back(everything=True))
 
     def describe(self) -> dict[str, Any]:
         """What the supervisor needs to know: the declaration, the plan, facts of rules."""
@@ -147,6 +164,7 @@ class Engine:
                 raise UsageError(f"{self.wish.target!r} declares only the devices {declared}.")
         return self.wish.devices
 
+    @state.kept()
     def smoke(self) -> None:
         """Can the simplest call be made at all?  UsageError blames call or family if not.
 
@@ -157,7 +175,7 @@ class Engine:
         try:
             value = caller(case).value
         except TargetRaised as raised:
-            raise UsageError(self._blame(describe(raised))) from None
+            raise UsageError(self._blame(described(raised.error))) from None
         # A loss that cannot reduce returns the rows; "mean" gives one number.
         if value.numel() != 1:
             found = tuple(value.shape)
@@ -193,6 +211,7 @@ class Engine:
             return False
         return seen.value.numel() == 1
 
+    @state.kept()
     def probe(self) -> dict[str, str]:
         """How the loss behaves where libraries legitimately differ and it declares nothing.
 
@@ -243,9 +262,11 @@ class Engine:
     def _guess(self) -> str | None:
         """Which classic mistake the loss looks like; asked once, of a loss that failed."""
         if not self._guessed:
-            self._guessed = (looks_like(self.subject),)
+            with state.kept():
+                self._guessed = (looks_like(self.subject),)
         return self._guessed[0]
 
+    @state.kept()
     def replay(self, case: Case) -> Result:
         """Judge one case again under its rule."""
         return replay_case(

@@ -24,7 +24,7 @@ class TargetRaised(Exception):
     """The loss under test raised ``error`` while doing ``during`` (call, backward, ...)."""
 
     def __init__(self, error: BaseException, during: str) -> None:
-        super().__init__(f"{during} raised {type(error).__name__}")
+        super().__init__(f"{during} raised")
         self.error = error
         self.during = during
 

@@ -275,6 +275,23 @@ class Mutant:
     caught_by: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Hostile:
+    """A loss that does harm to whoever calls it, and what it must be reported as.
+
+    ``outcome`` is that of the results of the ``rules`` (globs) that it concerns, or
+    ``refused`` where the run must end as a usage error.  ``says`` stands in the message.
+    ``others`` are rules that it does not concern: each must pass.
+    """
+
+    implementation: Implementation
+    harm: str
+    outcome: Outcome | Literal["refused"]
+    rules: tuple[str, ...]
+    says: str
+    others: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Result:
     """One line of the results file: an implementation under one rule, dtype and device."""

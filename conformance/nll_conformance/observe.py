@@ -15,13 +15,17 @@ import torch.fx.experimental.symbolic_shapes
 
 from .discover import family
 from .errors import TargetRaised
+from .foreign import guarded, name_of, text_of
 from .model import Case, Observation
+from .originals import picture
 from .recipes import build
+from .state import settings
 
 if TYPE_CHECKING:
     from .declare import Subject
 
 Tensors = Mapping[str, torch.Tensor]
+_clock = time.perf_counter  # the loss may replace it
 
 
 class Caller:
@@ -35,8 +39,11 @@ class Caller:
         self.subject = subject
         self.family = family(subject.implementation.family)
         self._announce = announce
+        self._last: Case | None = None
         #: The cases called since the judge of one case began.
         self.called: list[Case] = []
+        #: What foreign code changed in this process and was put back, since then.
+        self.changed: list[str] = []
 
     def __call__(self, case: Case) -> Observation:
         """Forward, and backward where the case has an upstream gradient.
@@ -44,7 +51,7 @@ class Caller:
         Raises TargetRaised where the loss or its backward raises, or gives no tensor.
         """
         arguments = self.tensors(case)
-        start = time.perf_counter()
+        start = _clock()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             value = self.forward(case, arguments)
@@ -54,8 +61,8 @@ class Caller:
             value,
             grads,
             arguments,
-            warnings=tuple(str(w.message) for w in caught),
-            seconds=time.perf_counter() - start,
+            warnings=tuple(text_of(w.message) for w in caught if isinstance(w.message, Warning)),
+            seconds=_clock() - start,
         )
 
     def observation(
@@ -86,21 +93,30 @@ class Caller:
 
     def tensors(self, case: Case) -> dict[str, torch.Tensor]:
         """Fresh tensors for one call."""
+        self._announced(case)
         return case.build()
+
+    def _announced(self, case: Case) -> None:
+        if case is not self._last:
+            self._last = case
+            self._announce(case)
 
     def forward(self, case: Case, arguments: Tensors, **extra: Any) -> torch.Tensor:
         """The loss of these tensors under the case's options; ``extra`` adds keywords."""
-        self._announce(case)
+        self._announced(case)
         self.called.append(case)
-        value = self._guarded("the call", lambda: self.invoke(case, arguments, **extra))
-        if not isinstance(value, torch.Tensor) or not value.dtype.is_floating_point:
-            kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-            error = TypeError(f"the call returned {kind}, not a floating tensor")
-            raise TargetRaised(error, "the call")
-        return value
+        value = self.guard("the call", lambda: self.invoke(case, arguments, **extra))
+        return plain_tensor("the call returned", value)
 
     def invoke(self, case: Case, arguments: Tensors, **extra: Any) -> Any:
         """The bare call: positional tensors, then the rest by keyword, defaults left out."""
+        function, positional, keywords = self.arguments(case, arguments)
+        return function(*positional, **keywords, **extra)
+
+    def arguments(
+        self, case: Case, arguments: Tensors
+    ) -> tuple[Callable[..., Any], list[torch.Tensor], dict[str, Any]]:
+        """The loss, and what to call it with."""
         fixed = self.subject.fixed
         given = {
             # A loss that overwrites a tensor gets a fresh non-leaf one.
@@ -109,7 +125,7 @@ class Caller:
             if name not in fixed
         }
         positional = [given.pop(name) for name in self.family.positional]
-        return self.subject.function(*positional, **given, **self.options(case), **extra)
+        return self.subject.function, positional, {**given, **self.options(case)}
 
     def options(self, case: Case) -> dict[str, Any]:
         """The options to pass: those that the target has fixed itself are left out."""
@@ -117,7 +133,26 @@ class Caller:
 
     def backward(self, value: torch.Tensor, upstream: torch.Tensor, **options: Any) -> None:
         """Back-propagate; what that raises is the loss's."""
-        self._guarded("backward", lambda: torch.autograd.backward(value, upstream, **options))
+        self.guard("backward", lambda: torch.autograd.backward(value, upstream, **options))
+
+    def gradient(
+        self, value: torch.Tensor, leaf: torch.Tensor, upstream: torch.Tensor, **options: Any
+    ) -> torch.Tensor:
+        """The gradient of one tensor by ``torch.autograd.grad``; what that raises is the loss's."""
+        found = self.guard(
+            "torch.autograd.grad",
+            lambda: torch.autograd.grad(value, leaf, upstream, **options)[0],
+        )
+        return plain_tensor("torch.autograd.grad returned", found)
+
+    def guard(self, during: str, work: Callable[[], Any]) -> Any:
+        """Run foreign ``work``; what it raises is TargetRaised, what it changed is put back."""
+        before = settings()
+        try:
+            return guarded(during, work)
+        finally:
+            self.changed += settings().put_back(before)
+            self.changed += picture().put_back(everything=False)
 
     def upstream(self, case: Case, value: torch.Tensor) -> torch.Tensor:
         """The case's upstream gradient in the dtype of the loss's output."""
@@ -135,13 +170,24 @@ class Caller:
     @staticmethod
     def grads(arguments: Tensors) -> dict[str, torch.Tensor | None]:
         """The gradients that have arrived at the tensors that require one."""
-        return {name: t.grad for name, t in arguments.items() if t.requires_grad}
+        return {
+            name: None if t.grad is None else plain_tensor(f"the gradient of {name} is", t.grad)
+            for name, t in arguments.items()
+            if t.requires_grad
+        }
 
-    @staticmethod
-    def _guarded(during: str, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except (KeyboardInterrupt, TargetRaised):
-            raise
-        except BaseException as error:  # foreign code may raise anything, SystemExit too
-            raise TargetRaised(error, during) from error
+
+def plain_tensor(what: str, value: Any) -> torch.Tensor:
+    """``value`` if it is a floating tensor; one of a class of its own may lie about itself."""
+    kind = type(value)
+    if kind is torch.Tensor or kind is torch.nn.Parameter:
+        own = [name for name in vars(value) if hasattr(kind, name)]
+        if value.dtype.is_floating_point and not own:
+            return value  # type: ignore[no-any-return]
+        kind_name = f"a tensor with a {own[0]} of its own" if own else str(value.dtype)
+    else:
+        kind_name = name_of(value)
+        if issubclass(kind, torch.Tensor):
+            kind_name += ", a class of tensors of its own,"
+    error = TypeError(f"{what} {kind_name}, not a floating tensor")
+    raise TargetRaised(error, "the call")

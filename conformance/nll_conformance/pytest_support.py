@@ -22,10 +22,11 @@ import pytest
 
 from .errors import UsageError, unknown
 from .model import BAD_OUTCOMES, SPEC_VERSION, Result
+from .options import options_of
 from .pytest_report import PLACE, Gathered, failure_text
 from .render.text import one_line
 from .results import plain
-from .stepwise import Servers, Step, StepwiseRun, options_of
+from .stepwise import NOT_HERE, Servers, Step, StepwiseRun
 
 #: Options of the command line that a decorated test takes over where it leaves them open;
 #: the others speak of the targets that are named there.
@@ -179,7 +180,7 @@ class Judging:
         from . import __version__
 
         with _usage():
-            options = options_of(self._options())
+            options = options_of(self._options(), NOT_HERE)
         dtypes = ", ".join(options.dtype) or (
             "float32, bfloat16" if options.profile == "quick" else "all declared"
         )
@@ -214,7 +215,7 @@ class Judging:
     def _open(
         self, targets: list[Any], options: Mapping[str, Any], origin: str, folder: Path
     ) -> list[RuleCheck]:
-        run = StepwiseRun(targets, options_of(options), self._servers, folder)
+        run = StepwiseRun(targets, options_of(options, NOT_HERE), self._servers, folder)
         self._runs.append(run)
         return [RuleCheck(run, origin, step) for step in run.open()]
 

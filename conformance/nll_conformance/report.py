@@ -59,6 +59,7 @@ class Header(TypedDict):
     seed: int
     profile: Profile
     rules: list[str]
+    options: dict[str, Any]
     isolation: bool
     started_at: str
 

@@ -15,6 +15,7 @@ from .declare import Subject
 from .discover import family
 from .errors import TargetRaised
 from .family import OPTIONAL
+from .foreign import came_from_outside, described, name_of, users_own
 from .model import Case, Finding, Measured, Outcome, Profile, Result, Rule
 from .observe import Caller
 from .search import seed_for, smallest
@@ -24,6 +25,7 @@ CASES: dict[Profile, int] = {"quick": 10, "standard": 50, "thorough": 300}
 
 
 #: Writes a failing case down as a program of its own.
+_clock = time.perf_counter  # the loss may replace it
 Reproduce: TypeAlias = Callable[[Case, Finding], str]
 
 
@@ -104,6 +106,7 @@ def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding 
     measured: list[Measured] = []
     finding: Finding | None = None
     caller.called.clear()
+    caller.changed.clear()
     try:
         for item in rule.judge(case, caller):
             if isinstance(item, Measured):
@@ -111,33 +114,33 @@ def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding 
             else:
                 finding = item
                 break
-    except TargetRaised as raised:
+    except BaseException as error:  # noqa: BLE001 - foreign code may raise anything
+        raised = _blamed(error)
         if _optional(caller.subject, rule):
-            tally.unsupported = describe(raised)
+            tally.unsupported = described(raised.error)
             return None
         finding = raised_finding(raised)
     tally.add(measured or [Measured()])
     return replace(finding, calls=tuple(caller.called)) if finding else None
 
 
+def _blamed(error: BaseException) -> TargetRaised:
+    """What the loss raised, also where no rule expected it; a fault of the suite stays one."""
+    if isinstance(error, TargetRaised):
+        return error
+    if users_own(error) or not came_from_outside(error):
+        raise error
+    return TargetRaised(error, "the call")
+
+
 def raised_finding(raised: TargetRaised) -> Finding:
     """The finding for a valid call that raised."""
     return Finding(
-        f"{raised.during} raised {describe(raised)}",
-        got=type(raised.error).__name__,
+        f"{raised.during} raised {described(raised.error)}",
+        got=name_of(raised.error),
         want="no exception",
         kind="raised",
     )
-
-
-def describe(raised: TargetRaised) -> str:
-    """The exception in one line, bounded; its own ``__str__`` may fail."""
-    try:
-        text = str(raised.error)[:2000]
-    except BaseException:  # noqa: BLE001 - foreign code
-        text = "<its message cannot be read>"
-    lines = text.strip().splitlines() or [""]
-    return f"{type(raised.error).__name__}: {lines[0][:300]}"
 
 
 def _optional(subject: Subject, rule: Rule) -> bool:
@@ -163,21 +166,19 @@ def run_rule(
     ``pinned`` cases (of expected failures) run before any drawn one.  A bug of the suite
     becomes the outcome ``error`` with its traceback as message.
     """
-    start = time.perf_counter()
+    start = _clock()
     reason = missing(subject, rule)
     if reason:
         return _result(subject, rule, dtype, device, Tally(), "unsupported", reason)
     tally = Tally()
-    before = state.take()
-    try:
-        outcome, message = _search(
-            subject, rule, dtype, device, mode, announce, tuple(pinned), tally
-        )
-    except Exception:  # noqa: BLE001 - a bug of a rule must not end the run
-        outcome, message = "error", traceback.format_exc(limit=-6)
-    finally:
-        state.restore(before)
-    seconds = round(time.perf_counter() - start, 4)
+    with state.kept():
+        try:
+            outcome, message = _search(
+                subject, rule, dtype, device, mode, announce, tuple(pinned), tally
+            )
+        except Exception:  # noqa: BLE001 - a bug of a rule must not end the run
+            outcome, message = "error", traceback.format_exc(limit=-6)
+    seconds = round(_clock() - start, 4)
     return _result(subject, rule, dtype, device, tally, outcome, message, seconds, reproduce)
 
 

@@ -6,12 +6,22 @@ result: a death costs one rule, and a fresh worker goes on with the next.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import SuiteError, UsageError
-from .isolation import ForkServer, Worker, WorkerLost, WorkerOutOfMemory, WorkerTimedOut
+from .foreign import interrupts_watched
+from .isolation import (
+    ForkServer,
+    Worker,
+    WorkerLost,
+    WorkerOutOfMemory,
+    WorkerTimedOut,
+    half_of_memory_mb,
+)
 from .lines import revive
 from .model import Outcome, Result
 
@@ -23,6 +33,11 @@ if TYPE_CHECKING:
 LOAD_S = 180.0
 #: Rules that are told to run in a worker, preloaded in the fork server.
 PRELOAD = ("torch", "hypothesis", "nll_conformance.preload")
+
+#: So many failures are tried again in a fresh process before the others are believed.
+CONFIRMED = 3
+#: Characters of a dead worker's output that a result shows.
+_LAST_WORDS = 1500
 
 Job = tuple[str, str, str]
 
@@ -70,7 +85,8 @@ class LocalRunner:
 
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        self._engine = Engine(self._wish, lambda case: None, self._target)
+        with interrupts_watched():
+            self._engine = Engine(self._wish, lambda case: None, self._target)
         return self._engine.describe()
 
     @property
@@ -80,17 +96,23 @@ class LocalRunner:
         return self._engine
 
     def smoke(self) -> Result | None:
-        self.engine.smoke()
+        with interrupts_watched():
+            self.engine.smoke()
         return None
 
     def probe(self) -> Mapping[str, str]:
-        return self.engine.probe()
+        with interrupts_watched():
+            return self.engine.probe()
 
     def assume(self, seen: Mapping[str, str]) -> None:
         self.engine.assume(seen)
 
     def run(self, job: Job, pinned: Sequence[Mapping[str, Any]]) -> Result:
-        return self.engine.run(*job, pinned)
+        from .originals import picture
+
+        picture().note()  # others may replace functions between two rules, and mean it
+        with interrupts_watched():
+            return self.engine.run(*job, pinned)
 
     def replay(self, case: Mapping[str, Any]) -> Result:
         """Judge one recorded case again."""
@@ -114,16 +136,19 @@ class IsolatedRunner:
         wish: Wish,
         *,
         timeout_s: float,
+        load_timeout_s: float = LOAD_S,
         memory_limit_mb: int | None = None,
     ) -> None:
         self._server = server
         self._wish = wish
         self._timeout_s = timeout_s
-        self._memory_limit_mb = memory_limit_mb
+        self._load_timeout_s = load_timeout_s
+        self._memory_limit_mb = memory_limit_mb or half_of_memory_mb()
         self._worker: Worker | None = None
         self._seen: Mapping[str, str] = {}
         self._plan: Mapping[str, Any] = {}
         self._case: Mapping[str, Any] | None = None  # the last one announced
+        self._confirmed = 0  # failures that a fresh process showed, too
 
     def load(self) -> Mapping[str, Any]:
         try:
@@ -134,6 +159,10 @@ class IsolatedRunner:
                 f"({lost.reason}).{_last_words(lost)}"
             ) from None
         return self._plan
+
+    def join(self, plan: Mapping[str, Any], seen: Mapping[str, str]) -> None:
+        """Take over what another runner of the same target found out; nothing is loaded yet."""
+        self._plan, self._seen = plan, seen
 
     @property
     def family(self) -> str:
@@ -172,13 +201,46 @@ class IsolatedRunner:
         for attempt in (1, 2):
             try:
                 self._ready()
-                return revive(self._ask(message, self._timeout_s))
+                return self._alone(revive(self._ask(message, self._timeout_s)))
             except WorkerLost as lost:
                 if self._case is None and attempt == 1 and not isinstance(lost, WorkerTimedOut):
                     self._drop()  # it died of an earlier rule, between two: not of this one
                     continue
                 return self._fatal(job, lost, time.monotonic() - start)
+            except UsageError as error:  # the target could be loaded once, and now it cannot
+                return self._result(job, "crash", f"loaded again: {error}")
+            except _WorkerError as error:
+                return self._result(job, "error", str(error))
         raise AssertionError("unreachable")
+
+    def _alone(self, result: Result) -> Result:
+        """A failure that its case alone does not cause, in a process of its own, says so.
+
+        Its reproducer will not show it.  After a few that were confirmed the loss counts as
+        one that fails by itself.
+        """
+        case = result.counterexample
+        if result.outcome != "fail" or case is None or self._confirmed >= CONFIRMED:
+            return result
+        fresh = IsolatedRunner(
+            self._server,
+            self._wish,
+            timeout_s=self._timeout_s,
+            load_timeout_s=self._load_timeout_s,
+            memory_limit_mb=self._memory_limit_mb,
+        )
+        fresh.join(self._plan, self._seen)
+        try:
+            again = fresh.replay(case)
+        except (UsageError, SuiteError):
+            return result
+        finally:
+            fresh.close()
+        if again.outcome != "pass":
+            self._confirmed += 1
+            return result
+        why = "in a fresh process this case alone passes: earlier calls, or chance, decide"
+        return replace(result, message=f"{result.message}; {why}")
 
     def replay(self, case: Mapping[str, Any]) -> Result:
         """Judge one recorded case again."""
@@ -205,7 +267,7 @@ class IsolatedRunner:
     def _fresh(self) -> Mapping[str, Any]:
         self._drop()
         self._worker = self._server.worker(memory_limit_mb=self._memory_limit_mb)
-        answer = self._ask({"op": "load", "wish": self._wish.to_json()}, LOAD_S)
+        answer = self._ask({"op": "load", "wish": self._wish.to_json()}, self._load_timeout_s)
         assert isinstance(answer, dict)
         return answer
 
@@ -217,30 +279,51 @@ class IsolatedRunner:
     def _ask(self, message: Mapping[str, Any], timeout_s: float) -> Any:
         assert self._worker is not None
         self._case = None
-        self._worker.send(message)
+        token = secrets.token_hex(8)
+        self._worker.send({**message, "token": token})
         deadline = time.monotonic() + timeout_s
         while True:
             answer = self._worker.receive(deadline=deadline)
-            if "case" in answer:
+            if answer.get("token") != token:
+                self._worker.distrust("wrote to the channel of the suite")
+            elif "case" in answer:
                 self._case = answer["case"]
             elif "answer" in answer:
                 return answer["answer"]
             elif "usage" in answer:
                 raise UsageError(answer["usage"])
             else:
-                raise SuiteError(str(answer.get("error", answer)))
+                raise _WorkerError(str(answer.get("error", answer)))
 
     def _fatal(self, job: Job, lost: WorkerLost, seconds: float = 0.0) -> Result:
         """The result of a rule that took its worker along."""
-        case, rule = self._case, self._plan["rules"][job[0]]
+        case = self._case
         self._drop()
         outcome: Outcome = "timeout" if isinstance(lost, WorkerTimedOut) else "crash"
         what = "ran out of memory" if isinstance(lost, WorkerOutOfMemory) else "the process died"
         said = "no answer" if outcome == "timeout" else what
-        reproducer = ""
-        if case is not None:
+        result = self._result(job, outcome, f"{said}: {lost.reason}.{_last_words(lost)}")
+        return replace(
+            result,
+            cases=int(case is not None),
+            seconds=round(seconds, 3),
+            counterexample=case,
+            reproducer=self._reproducer(case) if case is not None else "",
+            finding=f"{outcome}: {lost.reason}",
+        )
+
+    def _reproducer(self, case: Mapping[str, Any]) -> str:
+        """Written by a fresh worker; without one where the target cannot be loaded again."""
+        try:
             self._ready()
-            reproducer = str(self._ask({"op": "reproducer", "case": case}, self._timeout_s))
+            return str(self._ask({"op": "reproducer", "case": case}, self._timeout_s))
+        except (WorkerLost, UsageError, _WorkerError):
+            self._drop()
+            return ""
+
+    def _result(self, job: Job, outcome: Outcome, message: str) -> Result:
+        """A result that no worker gave."""
+        rule = self._plan["rules"][job[0]]
         return Result(
             implementation=self._plan["described"]["name"],
             family=self._plan["described"]["family"],
@@ -250,15 +333,17 @@ class IsolatedRunner:
             dtype=job[1],
             device=job[2],
             outcome=outcome,
-            cases=int(case is not None),
-            seconds=round(seconds, 3),
-            message=f"{said}: {lost.reason}.{_last_words(lost)}",
-            counterexample=case,
-            reproducer=reproducer,
-            finding=f"{outcome}: {lost.reason}",
+            message=message,
         )
 
 
+class _WorkerError(SuiteError):
+    """The suite itself failed in a worker, which told so."""
+
+
 def _last_words(lost: WorkerLost) -> str:
+    """The end of what it printed, from the beginning of a line on."""
     tail = lost.tail.strip()
+    if len(tail) > _LAST_WORDS:
+        tail = tail[-_LAST_WORDS:].partition("\n")[2] or tail[-_LAST_WORDS:]
     return f" Its last words:\n{tail}" if tail else ""

@@ -8,7 +8,6 @@ from typing import TypeAlias
 import torch
 
 from .discover import family_part
-from .errors import TargetRaised
 from .judge import UNIT_ROUNDOFF, compare
 from .model import Case, Judgement
 from .observe import Caller
@@ -36,12 +35,10 @@ def curvature_agrees(case: Case, call: Caller, *, penalty: bool = False) -> Judg
     upstream = call.upstream(case, value)
     if upstream.shape != value.shape:
         return
-    try:
-        (grad,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
-        along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
-        (got,) = torch.autograd.grad(along + (leaf * 0.0).sum() if penalty else along, leaf)
-    except RuntimeError as error:
-        raise TargetRaised(error, "the second backward") from error
+    grad = call.gradient(value, leaf, upstream, create_graph=True)
+    along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
+    along = along + (leaf * 0.0).sum() if penalty else along
+    got = call.gradient(along, leaf, torch.ones_like(along))
     want, magnitude = _exact(case, direction)
     roundoff = UNIT_ROUNDOFF[leaf.dtype]
     bound = ALLOWED_ROUNDOFFS * roundoff * magnitude

@@ -6,45 +6,25 @@ Test runners order, select, repeat and distribute; the session's own loop is not
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import sys
 import warnings
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import expected as expectations
 from . import results as files
-from .errors import UsageError, unknown
 from .isolation import ForkServer
 from .model import Result
+from .options import Options
 from .runner import PRELOAD, IsolatedRunner, Job, LocalRunner, Runner
-from .session import PATIENCE, Options, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from .wish import Wish
 
 #: Options of a session that make no sense where somebody else schedules.
-_NOT_HERE = ("jobs", "fail_fast", "json", "resume")
-_LISTS = ("supports", "lacks", "dtype", "device", "rules")
-
-
-def options_of(given: Mapping[str, Any]) -> Options:
-    """Options from keywords; a list may be written as one text with commas."""
-    choices = [name for name in Options.__dataclass_fields__ if name not in _NOT_HERE]
-    for name in given:
-        if name not in choices:
-            raise unknown("option", name, choices)
-    lists = {name: _words(value) for name, value in given.items() if name in _LISTS}
-    return Options(**{**given, **lists})
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, str):
-        return tuple(value)
-    return tuple(word.strip() for word in value.split(",") if word.strip())
+NOT_HERE = ("jobs", "fail_fast", "json", "resume")
 
 
 class Servers:
@@ -105,89 +85,38 @@ class StepwiseRun(Session):
         """Load, smoke-test and probe the targets; the plan.  Raises UsageError."""
         if self.options.isolation and _texts(self._given):
             self._server = self._servers.get()
-        self._seed = self._choose_seed()
-        entries: tuple[expectations.Entry, ...] = ()
-        for number, given in enumerate(self._given):
-            target = self._load(given)
-            self._targets.append(target)
-            if number == 0 and self.options.expected is not None:
-                entries = expectations.load(self.options.expected, rules=self.rules)
-            target.entries += entries
-        names = [target.name for target in self._targets]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"two targets are called {name!r}; give each one once.")
-        self._header = self._make_header()
-        fatal = {place: result for (place, _), result in self._results}
-        return tuple(self._steps(fatal))
+        self.prepare()
+        return tuple(self._steps())
 
-    def _steps(self, fatal: Mapping[int, Result]) -> Iterator[Step]:
-        for place, target in enumerate(self._targets):
-            if place in fatal:  # the smoke test took its process along
-                known = fatal[place]
-                known = self._excused(place, known, case_run=False)
+    def _steps(self) -> Iterator[Step]:
+        for place, target in enumerate(self.targets):
+            if target.fatal is not None:  # the smoke test took its process along
+                known = target.excused(target.fatal, case_run=False)
                 yield Step(place, (known.rule, known.dtype, known.device), known)
             for job in target.left:
                 yield Step(place, job)
-            target.left = deque()
-
-    @property
-    def header(self) -> Mapping[str, Any]:
-        """The header of a results file of this run."""
-        return self._header
+            target.left.clear()
 
     @property
     def planned(self) -> list[str]:
         """The rules that there are jobs for."""
-        jobs = (job for target in self._targets for job in target.plan["jobs"])
+        jobs = (job for target in self.targets for job in target.plan["jobs"])
         return list(dict.fromkeys(job[0] for job in jobs))
 
     def name_of(self, step: Step) -> str:
         """The implementation that the step is about."""
-        return self._targets[step.place].name
+        return self.targets[step.place].name
 
     def level_of(self, step: Step) -> str:
         """``must`` or ``should``."""
-        return str(self._targets[step.place].plan["rules"][step.job[0]]["level"])
+        return str(self.targets[step.place].plan["rules"][step.job[0]]["level"])
 
     def judge(self, step: Step) -> Result:
         """The result of one job, in the light of the expected failures."""
         if step.known is not None:
             return files.tame(step.known)
-        target = self._targets[step.place]
-        if target.timeouts >= PATIENCE:
-            return self._not_tried(step)
-        pinned = target.pinned(step.job)
-        result = self._runners[step.place].run(step.job, pinned)
-        target.timeouts = target.timeouts + 1 if result.outcome == "timeout" else 0
-        return files.tame(self._excused(step.place, result, case_run=bool(pinned)))
-
-    def _excused(self, place: int, result: Result, *, case_run: bool) -> Result:
-        today = dt.datetime.now(dt.UTC).date()
-        entries = self._targets[place].entries
-        return expectations.apply(result, entries, today, case_run=case_run)
-
-    def _not_tried(self, step: Step) -> Result:
-        target = self._targets[step.place]
-        rule, dtype, device = step.job
-        facts = target.plan["rules"][rule]
-        return Result(
-            implementation=target.name,
-            family=target.plan["described"]["family"],
-            rule=rule,
-            revision=facts["revision"],
-            level=facts["level"],
-            dtype=dtype,
-            device=device,
-            outcome="not_run",
-            message=f"not tried: {PATIENCE} time-outs in a row",
-        )
-
-    def close(self) -> None:
-        """End the workers; the servers are the caller's."""
-        for runner in self._runners:
-            with contextlib.suppress(Exception):  # it may be long gone
-                runner.close()
+        result = self.targets[step.place].judge(step.job, self.runners[step.place])
+        return files.tame(result)
 
     def _runner(self, wish: Wish, target: Any | None = None) -> Runner:
         runner: Runner
@@ -198,12 +127,13 @@ class StepwiseRun(Session):
                 self._server,
                 wish,
                 timeout_s=self.options.timeout,
+                load_timeout_s=self.options.load_timeout,
                 memory_limit_mb=self.options.memory_limit,
             )
         name = self._names.get(wish.target, wish.target)
         if name != wish.target:
             runner = _Renamed(runner, wish.target, name)
-        self._runners.append(runner)
+        self.runners.append(runner)
         return runner
 
 

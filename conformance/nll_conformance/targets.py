@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .discover import mutants, registered, variants
+from .discover import hostile, mutants, registered, variants
 from .errors import UsageError, unknown
+from .foreign import described
 from .model import Implementation
 
 
@@ -49,10 +50,11 @@ def is_registered(target: str) -> bool:
 
 @cache
 def on_trial() -> dict[str, Implementation]:
-    """The mutants and variants of the self-test; their names are targets, too."""
+    """The mutants, variants and hostile losses of the self-test; their names are targets, too."""
     return {
         **{mutant.implementation.name: mutant.implementation for mutant in mutants()},
         **{variant.name: variant for variant in variants()},
+        **{harmful.implementation.name: harmful.implementation for harmful in hostile()},
     }
 
 
@@ -64,7 +66,7 @@ def resolve(target: str) -> Any:
     """
     if target in registered():
         return registered()[target]
-    if target in (trials := on_trial()):
+    if ":" not in target and target in (trials := on_trial()):
         return trials[target]
     place, colon, attribute = target.rpartition(":")
     if not colon:
@@ -124,5 +126,4 @@ def _from_file(path: Path) -> ModuleType:
 def _import_failure(target: str, error: Exception) -> UsageError:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    kind = type(error).__name__
-    return UsageError(f"target {target!r} cannot be imported: {kind}: {error}{place}")
+    return UsageError(f"target {target!r} cannot be imported: {described(error)}{place}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from .engine import Engine
 from .errors import UsageError
+from .foreign import interrupts_watched
 from .isolation.channel import Channel
 from .model import Case
 from .results import plain
@@ -22,22 +23,20 @@ def serve(channel: Channel) -> None:
 
     Each message ``{"op": ...}`` is answered by ``{"answer": ...}``, ``{"usage": sentence}``
     or ``{"error": traceback}``; before a case reaches the loss, ``{"case": ...}`` goes out.
+    Each carries the token of the question, which the loss, should it write to every open
+    descriptor, does not know.
     """
+    token = ""
 
     def announce(case: Case) -> None:
-        channel.send({"case": plain(case.to_json())})
+        channel.send({"token": token, "case": plain(case.to_json())})
 
     operations = _Operations(announce)
-    while True:
-        message = channel.receive()
-        try:
-            answer = operations.perform(message)
-        except UsageError as error:
-            channel.send({"usage": str(error)})
-        except Exception:  # noqa: BLE001 - told to the supervisor, who ends the run
-            channel.send({"error": traceback.format_exc(limit=-8)})
-        else:
-            channel.send({"answer": plain(answer)})
+    with interrupts_watched():
+        while True:
+            message = channel.receive()
+            token = message.pop("token")
+            channel.send({"token": token, **operations.answered(message)})
 
 
 class _Operations:
@@ -46,6 +45,15 @@ class _Operations:
     def __init__(self, announce: Callable[[Case], None]) -> None:
         self._announce = announce
         self._loaded: Engine | None = None
+
+    def answered(self, message: Mapping[str, Any]) -> Answer:
+        """The answer to a message, whatever becomes of it."""
+        try:
+            return {"answer": plain(self.perform(message))}
+        except UsageError as error:
+            return {"usage": str(error)}
+        except Exception:  # noqa: BLE001 - told to the supervisor
+            return {"error": traceback.format_exc(limit=-8)}
 
     def perform(self, message: Mapping[str, Any]) -> Any:
         """What the message asks for."""

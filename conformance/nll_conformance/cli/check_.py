@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError, unknown
 from ..model import PROFILES
+from ..options import ASKED, Options
 from ..report import Report
-from ..session import Options, Session
+from ..runner import LOAD_S
+from ..session import Session
 
 
 class Words(click.ParamType[tuple[str, ...]]):
@@ -72,7 +75,20 @@ _OPTIONS = (
     click.option("--seed", type=int, default=None, help="Default: 0."),
     click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time."),
     click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds."),
-    click.option("--memory-limit", type=click.IntRange(1), default=None, metavar="MB"),
+    click.option(
+        "--load-timeout",
+        type=float,
+        default=LOAD_S,
+        show_default=True,
+        help="Seconds to import a target.",
+    ),
+    click.option(
+        "--memory-limit",
+        type=click.IntRange(1),
+        default=None,
+        metavar="MB",
+        help="For each worker; default: half of the machine's.",
+    ),
     click.option("--no-isolation", is_flag=True, help="Judge within this process."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failing must-rule."),
     click.option("--expected", type=click.Path(), metavar="FILE", help="Known failures."),
@@ -98,13 +114,10 @@ def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> No
     outputs = {name: given.pop(name) for name in ("write_expected", "junit", "markdown", "badge")}
     for path in outputs.values():
         writable(path)
-    options = Options(
-        declare=_declarations(given.pop("declare")),
-        isolation=not given.pop("no_isolation"),
-        **given,
-    )
-    if not targets and options.resume is not None:
-        targets = _targets_of(options.resume)
+    given["declare"] = _declarations(given["declare"])
+    if given["resume"] is not None:
+        targets = _taken_over(ctx, targets, given)
+    options = Options(isolation=not given.pop("no_isolation"), **given)
     if not targets:
         raise UsageError("give at least one TARGET: a name, package.module:attr, file.py:attr.")
     from ..render.terminal import Progress, show
@@ -118,10 +131,18 @@ def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> No
     ctx.exit(130 if interrupted else report.exit_code(options.strict))
 
 
-def _targets_of(path: Any) -> tuple[str, ...]:
+def _taken_over(
+    ctx: click.Context, targets: tuple[str, ...], given: dict[str, Any]
+) -> tuple[str, ...]:
+    """The targets; options that the command line leaves open become those of the first run."""
     from ..results import read
 
-    return tuple(d["target"] for d in read(path).header["implementations"])
+    header = read(given["resume"]).header
+    asked = {**header.get("options", {}), "seed": header["seed"]}
+    for name, value in asked.items():
+        if name in ASKED and ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return targets or tuple(d["target"] for d in header["implementations"])
 
 
 def writable(path: str | None) -> None:

@@ -10,7 +10,7 @@ import click
 from .. import discover
 from ..errors import unknown
 
-KINDS = ("rules", "implementations", "families", "mutants")
+KINDS = ("rules", "implementations", "families", "mutants", "hostile")
 
 
 def _rules() -> list[dict[str, Any]]:
@@ -89,6 +89,19 @@ def _mutants() -> list[dict[str, Any]]:
     ]
 
 
+def _hostile() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": harmful.implementation.name,
+            "harm": harmful.harm,
+            "outcome": harmful.outcome,
+            "rules": list(harmful.rules),
+            "says": harmful.says,
+        }
+        for harmful in discover.hostile()
+    ]
+
+
 def _line(kind: str, item: dict[str, Any]) -> str:
     if kind == "rules":
         return f"{item['id']:<45} {item['level']:<7} {item['sentence']}"
@@ -97,6 +110,8 @@ def _line(kind: str, item: dict[str, Any]) -> str:
         return f"{item['name']:<32} {item['family']}{absent}"
     if kind == "families":
         return f"{item['name']:<24} {item['call']}"
+    if kind == "hostile":
+        return f"{item['name']:<50} {item['outcome']:<8} {item['harm']}"
     return f"{item['name']:<45} {item['fault']}  [{item['source']}]"
 
 
@@ -104,12 +119,13 @@ def _line(kind: str, item: dict[str, Any]) -> str:
 @click.argument("kind", metavar="|".join(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 def command(kind: str, as_json: bool) -> None:
-    """List rules, implementations, families or mutants."""
+    """List rules, implementations, families, mutants or hostile losses."""
     makers = {
         "rules": _rules,
         "implementations": _implementations,
         "families": _families,
         "mutants": _mutants,
+        "hostile": _hostile,
     }
     if kind not in makers:
         raise unknown("kind", kind, KINDS)

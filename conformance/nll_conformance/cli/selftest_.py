@@ -26,6 +26,7 @@ from .check_ import one_of, writable
 )
 @click.option("--matrix", is_flag=True, help="Run every rule: the kill matrix.")
 @click.option("--baselines", is_flag=True, help="What other ways of testing catch.")
+@click.option("--hostile", is_flag=True, help="Losses that do harm: is each survived?")
 @click.option("--only", multiple=True, metavar="GLOB", help="Only these names; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time.")
@@ -37,6 +38,7 @@ def command(
     path: str | None,
     only: tuple[str, ...],
     baselines: bool,
+    hostile: bool,
     **given: Any,
 ) -> None:
     """Try every mutant and variant; exit 0 only if all come out as they should."""
@@ -44,10 +46,18 @@ def command(
     if baselines:
         _baselines(path)
         return
-    jobs = given.pop("jobs") or min(2, os.cpu_count() or 1)
+
+    def wanted(name: str) -> bool:
+        return not only or any(fnmatch.fnmatch(name, glob) for glob in only)
+
+    jobs = given.pop("jobs")
+    if hostile:
+        from .survival_ import try_hostile
+
+        ctx.exit(try_hostile(path, wanted, jobs))
     test = SelfTest(
-        jobs=jobs,
-        only=lambda name: not only or any(fnmatch.fnmatch(name, glob) for glob in only),
+        jobs=jobs or min(2, os.cpu_count() or 1),
+        only=wanted,
         told=_Counter().tell if sys.stderr.isatty() else lambda verdict: None,
         **given,
     )

@@ -22,6 +22,7 @@ from __future__ import annotations
 from .channel import Channel, ChannelClosed, ChannelGarbled, ChannelTimeout
 from .handle import Worker
 from .lost import WorkerDied, WorkerLost, WorkerOutOfMemory, WorkerTimedOut
+from .processes import half_of_memory_mb
 from .supervisor import ForkServer
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "WorkerLost",
     "WorkerOutOfMemory",
     "WorkerTimedOut",
+    "half_of_memory_mb",
 ]

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NoReturn, Protocol, Self
 
 from ..errors import SuiteError
 from .channel import Channel, ChannelClosed, ChannelGarbled
@@ -103,6 +103,12 @@ class Worker:
             if self._loss is None:
                 self._output.drain(chunks=16)
             return self._output.text()
+
+    def distrust(self, why: str) -> NoReturn:
+        """Lose a worker that sent what only a target can have written."""
+        with self._lock:
+            self._lose(WorkerDied, why, read_on=False)
+            raise WorkerDied(why, self.output_tail())
 
     def kill(self) -> None:
         """Kill the worker and all that it started; a ``receive`` under way raises."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from typing import Final
 
-TAIL_BYTES: Final = 4096
+TAIL_BYTES: Final = 16384
+#: Characters of it that are shown.
+_SHOWN: Final = 4096
+#: Frames of a native crash that are shown, the innermost; the suite's own follow.
+_FRAMES: Final = 6
 _CHUNK_BYTES: Final = 2**16
 
 
 class Output:
-    """The reading end of a pipe; keeps the last 4 KB and forgets the rest.
+    """The reading end of a pipe; keeps the last 16 KB and forgets the rest.
 
     Reading never waits and never ends by itself: a process that outlives the worker may
     hold the other end for ever.
@@ -46,13 +50,27 @@ class Output:
         tail = self._tail
         if self._cut:  # do not show half a character as a fault of the target
             tail = tail.lstrip(bytes(range(0x80, 0xC0)))
-        return harmless(tail.decode("utf-8", errors="replace"))[-TAIL_BYTES:]
+        shown = harmless(_shortened(tail.decode("utf-8", errors="replace")))
+        if len(shown) <= _SHOWN:
+            return shown
+        end = shown[-_SHOWN:]
+        return end.partition("\n")[2] or end  # no half line, unless there is no other
 
     def close(self) -> None:
         """Close the pipe; the text stays."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _shortened(text: str) -> str:
+    """Of a stack that ``faulthandler`` printed at the end, only what tells something."""
+    start = text.rfind("Fatal Python error:")
+    if start < 0:
+        return text
+    before, lines = text[:start], text[start:].splitlines()
+    frames = [line for line in lines if line.startswith("  File ")][:_FRAMES]
+    return "\n".join([f"{before}{lines[0]}", *frames])
 
 
 def harmless(text: str) -> str:

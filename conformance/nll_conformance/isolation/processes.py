@@ -43,10 +43,13 @@ def table() -> Iterator[Process]:
 def resident_bytes(pid: int) -> int | None:
     """Resident memory of ``pid`` and its descendants; None where nobody can tell.
 
-    Pages shared with the fork server count: they are what a target starts from.
+    Pages shared with the fork server, which asks, count once: a target starts from them.
     """
     if Path("/proc/self/statm").exists():
-        return sum(_own_resident_bytes(one) for one in _with_descendants(pid))
+        first, *others = map(_own_resident_bytes, _with_descendants(pid))
+        # A child begins as a copy of all this; what it shares must not count again.
+        shared = _own_resident_bytes(os.getpid())
+        return first + sum(max(0, other - shared) for other in others)
     return _resident_bytes_elsewhere(pid)
 
 
@@ -56,15 +59,20 @@ def _own_resident_bytes(pid: int) -> int:
 
 
 def _with_descendants(pid: int) -> Iterator[int]:
-    # The kernel lists children by thread; that is far cheaper than the whole table.
     yield pid
+    for child in children(pid):
+        yield from _with_descendants(child)
+
+
+def children(pid: int) -> Iterator[int]:
+    """The children of ``pid``, zombies included; nothing where nobody can tell."""
+    # The kernel lists them by thread; that is far cheaper than the whole table.
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return
     for thread in threads:
-        for child in _read(f"{thread}/children").split():
-            yield from _with_descendants(int(child))
+        yield from map(int, _read(f"{thread}/children").split())
 
 
 def _resident_bytes_elsewhere(pid: int) -> int | None:
@@ -78,6 +86,18 @@ def _resident_bytes_elsewhere(pid: int) -> int | None:
         return sum(int(one.memory_info().rss) for one in family)
     except psutil.Error:  # it ended meanwhile
         return 0
+
+
+def half_of_memory_mb() -> int | None:
+    """Half of what this machine, or its control group, has; None where nobody can tell."""
+    limits = [
+        _read("/sys/fs/cgroup/memory.max"),
+        _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ]
+    bounds = [int(limit) for limit in limits if limit.strip().isdigit()]
+    with contextlib.suppress(ValueError, OSError):  # a system without these names
+        bounds.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE"))
+    return min(bounds) // 2**21 if bounds else None
 
 
 def kill_session(leader: int) -> None:

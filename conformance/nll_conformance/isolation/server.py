@@ -13,6 +13,7 @@ It ends, with all that it forked, when its control socket or its parent does.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -21,9 +22,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from . import child
@@ -191,7 +194,21 @@ def main(control_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adopt_orphans()
     os.set_inheritable(control_fd, False)
-    Server(socket.socket(fileno=control_fd)).run()
+    with _own_temporary_folder():
+        Server(socket.socket(fileno=control_fd)).run()
+
+
+@contextlib.contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """What targets leave in it goes with the server; compilers keep their shared cache."""
+    usual = Path(tempfile.gettempdir())
+    cache = usual / f"torchinductor_{os.environ.get('USER') or os.getuid()}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    with tempfile.TemporaryDirectory(
+        prefix="nll-conformance-", dir=usual, ignore_cleanup_errors=True
+    ) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        yield
 
 
 if __name__ == "__main__":

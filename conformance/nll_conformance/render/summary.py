@@ -99,6 +99,9 @@ def _cause(
     source = f" [{one_line(facts.source, 200)}]" if facts.source else ""
     yield from _entry("expected", f"{one_line(facts.sentence, 500)}{source}")
     yield from _entry("came", came(first))
+    if first.reason:  # of an expected failure that is none any more
+        known = f"{first.reason} ({first.link})" if first.link else first.reason
+        yield from _entry("known", one_line(known, 400))
     yield from _case(first)
     yield "label", f"  {'replay'.ljust(10)}{replay(report, first, path)}"
     others = len(cause.rules) - 1

@@ -149,10 +149,8 @@ def autograd_grad(case: Case, call: Caller) -> Judgement:
     value = call.forward(case, tensors)
     names = [name for name, tensor in tensors.items() if tensor.requires_grad]
     upstream = call.upstream(case, value)
-    try:
-        grads = torch.autograd.grad(value, [tensors[n] for n in names], upstream)
-    except RuntimeError as error:
-        raise TargetRaised(error, "torch.autograd.grad") from error
+    leaves = [tensors[n] for n in names]
+    grads = call.guard("torch.autograd.grad", lambda: torch.autograd.grad(value, leaves, upstream))
     seen = call.observation(case, value, dict(zip(names, grads, strict=True)), tensors)
     yield from gradients_agree(seen)
     for name in names:
@@ -338,10 +336,10 @@ def used_twice(case: Case, call: Caller) -> Judgement:
     upstream = call.upstream(case, values[0])
     if upstream.shape != values[0].shape:
         return
-    try:
-        torch.autograd.backward(values, [upstream, upstream])
-    except RuntimeError as error:
-        raise TargetRaised(error, "backward of two losses") from error
+    call.guard(
+        "backward of two losses",
+        lambda: torch.autograd.backward(values, [upstream, upstream]),
+    )
     # Halving is exact, but for gradients so small that doubling had been exact only there.
     grads = {n: None if g is None else g / 2 for n, g in call.grads(tensors).items()}
     yield from gradients_agree(call.observation(case, values[0], grads, tensors))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
 
-from ..cases import Draft, Draw, Variation, any_reduction, mixed_upstream, simplest, vary
+from ..cases import (
+    Draft,
+    Draw,
+    Variation,
+    any_reduction,
+    forward_only,
+    mixed_upstream,
+    simplest,
+    vary,
+)
 from ..classification import IGNORED, ignored, several_rows, smoothed, weighted
 from ..contract import rule
 from ..judge import agrees, identical, value_agrees
 from ..model import Case, Judgement
-from ..observe import Caller
+from ..observe import Caller, plain_tensor
 from ..recipes import build
 from ._families import CLASSES
 
@@ -141,6 +151,55 @@ def results_are_kept(case: Case, call: Caller) -> Judgement:
     yield from identical("the first loss after a second call", first.value, value)
     for name, grad in grads.items():
         yield from identical(f"the first gradient of {name}", first.grads[name], grad)
+
+
+#: A loss that counts its calls to behave while it is looked at is not patient for longer.
+_CALLS = 64
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source=SOURCE,
+    share=0.2,
+    shows="""
+        for again in range(64):
+            loss = {call}
+        loss = {call}
+        {backward}
+    """,
+)
+def many_calls(case: Case, call: Caller) -> Judgement:
+    """After many calls the result is right as well: it does not depend on their number."""
+    tensors = call.tensors(case)
+    with torch.no_grad():
+        for _ in range(_CALLS):
+            call.forward(case, tensors)
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, forward_only),
+    source="threads of a process share its functions (DataParallel calls losses from several)",
+    share=0.3,
+    shows="""
+        from concurrent.futures import ThreadPoolExecutor
+        def function():
+            return {call}
+        with ThreadPoolExecutor(1) as pool:
+            loss = pool.submit(function).result()
+    """,
+)
+def from_a_thread(case: Case, call: Caller) -> Judgement:
+    """Called from another thread, by somebody else, the result is right as well."""
+    function, positional, keywords = call.arguments(case, call.tensors(case))
+    with ThreadPoolExecutor(1) as pool:
+        # No function of the suite stands among the callers there.
+        asked = pool.submit(function, *positional, **keywords)
+        value = call.guard("the call from a thread", asked.result)
+    value = plain_tensor("the call from a thread returned", value)
+    yield from value_agrees(call.observation(case, value, {}))
 
 
 def _other_options(draft: Draft, draw: Draw) -> None:

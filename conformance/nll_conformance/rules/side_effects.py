@@ -17,6 +17,7 @@ from ..errors import TargetRaised
 from ..judge import gradients_agree, holds, identical
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
+from ..originals import picture
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments"
@@ -118,17 +119,25 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
     cases=vary(any_reduction),
     source=SOURCE,
     share=0.3,
+    revision=2,
     shows=state.SHOWN,
 )
 def process_state(case: Case, call: Caller) -> Judgement:
-    """Process-wide state is as before: RNG, grad mode, dtypes, threads, flags, environment."""
+    """Process-wide state is as before: RNG, grad mode, dtypes, threads, flags, environment.
+
+    Functions of torch and of the standard library, signal handlers, hooks, streams and the
+    garbage collector belong to it, also where importing the loss replaced them.
+    """
+    replaced = list(call.subject.replaced)
     before = state.take()
     try:
         _run(case, call)
-        changed = state.take().changed_since(before)
+        replaced += picture().put_back(everything=True)
+        changed = [*call.changed, *replaced, *state.take().changed_since(before)]
     finally:
         state.restore(before)
-    yield from holds(not changed, f"the call changed: {', '.join(changed)}", kind="state")
+    names = ", ".join(dict.fromkeys(changed))
+    yield from holds(not changed, f"the call changed: {names}", kind="state")
 
 
 @rule(
@@ -190,6 +199,39 @@ def growth(case: Case, call: Caller) -> Judgement:
     yield from holds(left < 4, f"4 calls left {left} tensors behind", kind="growth")
 
 
+@rule(
+    "must",
+    cases=vary(any_reduction),
+    source=SOURCE,
+    share=0.2,
+    shows="""
+        import multiprocessing, os, threading
+        def left():
+            files = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+            return len(files), threading.active_count(), len(multiprocessing.active_children())
+        loss = {call}
+        before = left()
+        for _ in range(3):
+            loss = {call}
+        assert all(new < old + 3 for new, old in zip(left(), before)), (before, left())
+    """,
+)
+def leftovers(case: Case, call: Caller) -> Judgement:
+    """Repeated calls leave no threads, child processes, open or written files behind.
+
+    The first call may start what the later ones share.
+    """
+    _run(case, call)
+    before = state.leftovers()
+    with state.written_files() as written:
+        for _ in range(3):
+            _run(case, call)
+    after = {**state.leftovers(), "files written": len(written)}
+    grown = {name: count - before.get(name, 0) for name, count in after.items()}
+    left = ", ".join(f"{count} {name}" for name, count in grown.items() if count >= 3)
+    yield from holds(not left, f"3 calls left behind: {left}", kind="leftovers")
+
+
 def _live_tensors() -> int:
     gc.collect()
     # By type: isinstance would run the __class__ properties of foreign objects.
@@ -214,12 +256,15 @@ def _only_new_garbage() -> Iterator[None]:
     source="a loss that overwrites its input must not feed others wrong numbers",
     needs=("gradient",),
     share=0.5,
+    revision=2,
     shows="""
         leaf = input
         input = leaf * 1.0
         other = (input * input).sum()
         try:
             loss = {bare_call}
+            (grad,) = torch.autograd.grad(other, leaf, retain_graph=True)
+            assert torch.equal(grad, 2 * leaf), "the other consumer got a wrong gradient"
             torch.autograd.backward([other, loss], [torch.zeros_like(other), upstream])
         except Exception:
             if not {mutates}:
@@ -243,15 +288,22 @@ def second_consumer(case: Case, call: Caller) -> Judgement:
     direct = call.family.positional
     positional = [passed[name] for name in direct]
     keywords = {n: t for n, t in passed.items() if n not in direct}
+    keywords |= call.options(case)
     yield Measured()
+    beside = "the call beside another consumer"
     try:
-        value = call.subject.function(*positional, **keywords, **call.options(case))
+        value = call.guard(beside, lambda: call.subject.function(*positional, **keywords))
         upstream = call.upstream(case, value)
         if upstream.shape != value.shape:
             return
-        torch.autograd.backward([other, value], [torch.zeros_like(other), upstream])
-    except Exception as error:
+        of_other = call.guard(
+            beside, lambda: torch.autograd.grad(other, leaf, retain_graph=True)[0]
+        )
+        grads = [torch.zeros_like(other), upstream]
+        call.guard(beside, lambda: torch.autograd.backward([other, value], grads))
+    except TargetRaised:
         if mutates:
             return
-        raise TargetRaised(error, "the call beside another consumer") from error
+        raise
+    yield from identical("the other consumer's gradient", of_other, 2 * leaf.detach())
     yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))

@@ -9,7 +9,6 @@ import torch
 from ..cases import any_reduction, forward_only, option, vary
 from ..classification import several_rows
 from ..contract import rule
-from ..errors import TargetRaised
 from ..judge import agrees, compare, holds, truth_of, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
@@ -103,10 +102,7 @@ def compiled(case: Case, call: Caller) -> Judgement:
         assert isinstance(value, torch.Tensor)
         return value
 
-    try:
-        value = torch.compile(loss)(*tensors.values())
-    except Exception as error:
-        raise TargetRaised(error, "the compiled call") from error
+    value = call.guard("the compiled call", lambda: torch.compile(loss)(*tensors.values()))
     grads: dict[str, torch.Tensor | None] = {}
     if case.upstream is not None and value.shape == case.upstream.shape:
         call.backward(value, call.upstream(case, value))
@@ -136,10 +132,7 @@ def vmap(case: Case, call: Caller) -> Judgement:
         assert isinstance(value, torch.Tensor)
         return value
 
-    try:
-        value = torch.func.vmap(row)(*tensors.values())
-    except Exception as error:
-        raise TargetRaised(error, "vmap") from error
+    value = call.guard("vmap", lambda: torch.func.vmap(row)(*tensors.values()))
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 
@@ -172,10 +165,7 @@ def jvp(case: Case, call: Caller) -> Judgement:
         assert isinstance(value, torch.Tensor)
         return value
 
-    try:
-        value, tangent = torch.func.jvp(loss, (leaf,), (direction,))  # type: ignore[misc]
-    except Exception as error:
-        raise TargetRaised(error, "jvp") from error
+    value, tangent = call.guard("jvp", lambda: torch.func.jvp(loss, (leaf,), (direction,)))
     truth = truth_of(call.observation(case, value, {}, tensors))
     exact = truth.grads["input"]
     along = direction.cpu().double()

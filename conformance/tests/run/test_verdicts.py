@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 import nll_conformance
 from nll_conformance import Expected, check
-from nll_conformance.session import Options, Session
+from nll_conformance.options import Options
+from nll_conformance.session import Session
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

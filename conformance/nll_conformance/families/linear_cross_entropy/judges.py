@@ -109,10 +109,7 @@ def one_gradient_at_a_time(case: Case, call: Caller) -> Judgement:
     for name in names:
         tensors = call.tensors(case)
         value = call.forward(case, tensors)
-        try:
-            (grad,) = torch.autograd.grad(value, tensors[name], call.upstream(case, value))
-        except RuntimeError as error:
-            raise TargetRaised(error, f"torch.autograd.grad of {name}") from error
+        grad = call.gradient(value, tensors[name], call.upstream(case, value))
         alone = replace(
             case,
             recipe=tuple((n, replace(r, grad=r.grad and n == name)) for n, r in case.recipe),
@@ -173,11 +170,8 @@ def curvature(case: Case, call: Caller) -> Judgement:
     upstream = call.upstream(case, value)
     if upstream.shape != value.shape:
         return
-    try:
-        (grad,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
-        (got,) = torch.autograd.grad(grad, leaf, v.to(leaf.device))
-    except RuntimeError as error:
-        raise TargetRaised(error, "the second backward") from error
+    grad = call.gradient(value, leaf, upstream, create_graph=True)
+    got = call.gradient(grad, leaf, v.to(leaf.device))
     exact = oracle.curvature(case, case.build(), v.double())
     yield from compare("second derivative", got, exact, case.dtype)
 

@@ -1,0 +1,1 @@
+"""Losses whose import does harm; only a worker may import one of these modules."""

@@ -1,0 +1,5 @@
+"""An import that raises KeyboardInterrupt."""
+
+from __future__ import annotations
+
+raise KeyboardInterrupt
