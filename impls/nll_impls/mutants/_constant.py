@@ -21,7 +21,8 @@ class _Constant(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         logits, log_sum = ctx.saved_tensors
         p = (logits - log_sum).exp()  # log_sum is no function of the logits to autograd
-        return grads[0] - p * grads[0].sum(-1, keepdim=True)
+        gradient: Tensor = grads[0] - p * grads[0].sum(-1, keepdim=True)
+        return gradient
 
 
 def normalised_by_constant(logits: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ LOGITS_NEVER_WHOLE_SHOWN = """
     """
 
 
-class _Largest(TorchDispatchMode):
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches for the largest memory that a tensor made meanwhile has, in bytes."""
 
     nbytes = 0
@@ -81,7 +81,7 @@ class _Largest(TorchDispatchMode):
 def logits_never_whole(case: Case, call: Caller) -> Judgement:
     """The largest tensor of forward and backward stays below half of the logits."""
     tensors = call.tensors(case)
-    with _Largest() as largest:
+    with _Largest() as largest:  # type: ignore[no-untyped-call]
         value = call.forward(case, tensors)
         if case.upstream is not None and value.shape == case.upstream.shape:
             call.backward(value, call.upstream(case, value))
