@@ -124,7 +124,8 @@ class _LossOnContext(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         drift = (ctx.picked + ctx.loss).nan_to_num(0.0)
-        return -grad * drift.exp()
+        gradient: Tensor = -grad * drift.exp()
+        return gradient
 
 
 @mutant(

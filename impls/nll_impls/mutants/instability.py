@@ -107,7 +107,7 @@ def auxiliary_term_added(call: Call) -> Tensor:
     return reduced(rows, kept(rows, _plus_square(rows)))
 
 
-@mutant(source=FORMULA, caught_by=("stability.impossible_target",))
+@mutant(source="torch.nan_to_num behind a loss", caught_by=("stability.impossible_target",))
 def infinite_loss_made_finite(call: Call) -> Tensor:
     """nan_to_num makes the largest number of an infinite loss."""
     rows = call.rows()
