@@ -290,8 +290,8 @@ def mixed_upstream(draft: Draft, draw: Draw) -> None:
 
 
 def expanded_upstream(draft: Draft, draw: Draw) -> None:
-    """One number seen by all rows through stride 0, as ``loss.sum().backward()`` sends it."""
-    draft.upstream = {"offset": draw.among((1.0, -2.0, 0.5)), "layout": "expanded"}
+    """One number seen everywhere through strides of 0, as ``loss.sum().backward()`` sends it."""
+    draft.upstream = {"offset": draw.among((1.0, -2.0, 0.5)), "layout": "single"}
 
 
 def strided_upstream(draft: Draft, draw: Draw) -> None:

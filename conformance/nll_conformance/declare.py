@@ -316,6 +316,9 @@ def _absent(
             absent[name] = f"{name} is fixed by the target"
         elif name not in parameters and name not in declared.promises:
             absent[name] = f"no parameter {name}"
+    for name in contract.on_promise:
+        if name not in declared.promises:
+            absent[name] = f"{name} is not promised"
     if "reduction" in fixed:
         for name in ("reduction_none", "reduction_sum"):
             absent[name] = "reduction is fixed by the target"

@@ -35,6 +35,8 @@ class Family:
     divergences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Argument capabilities beyond ``tensors`` and ``defaults``.
     extra_arguments: tuple[str, ...] = ()
+    #: Capabilities that nobody is asked for who does not promise them.
+    on_promise: tuple[str, ...] = ()
     #: Tensors whose gradient the plain case asks for.
     differentiable: tuple[str, ...] = ("input",)
 
@@ -47,4 +49,4 @@ class Family:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Every capability that this family knows."""
-        return self.arguments + self.contract + OPTIONAL
+        return self.arguments + self.contract + self.on_promise + OPTIONAL

@@ -21,7 +21,7 @@ PRIME = 65521
 LITERAL_ELEMENTS = 64
 
 REGIMES = ("constant", "ramp", "levels", "scatter", "simplex")
-LAYOUTS = ("contiguous", "shifted", "transposed", "strided", "padded", "expanded", "far")
+LAYOUTS = ("contiguous", "shifted", "transposed", "strided", "padded", "expanded", "single", "far")
 
 Index = tuple[int | None, ...]
 Edit = tuple[Index, float]
@@ -133,6 +133,8 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
         return torch.cat([data, pad], -1)[..., : data.shape[-1]]
     if layout == "expanded" and data.dim() > 0:  # rows share memory
         return data[:1].expand(data.shape)
+    if layout == "single" and data.dim() > 0 and data.numel():  # one number seen everywhere
+        return data.flatten()[0].expand(data.shape)
     if layout == "far" and data.dim() == 2 and data.numel():
         # rows further apart than 2**31 elements
         rows, columns = data.shape

@@ -123,6 +123,15 @@ def _fill(recipe: TensorRecipe) -> str:
     return literal(poison(getattr(torch, recipe.dtype)))
 
 
+#: Layouts in which memory is seen more than once: what of the tensor is there.
+SEEN_OFTEN = {"expanded": "[:1]", "single": ".flatten()[0]"}
+
+
+def _repeats(recipe: TensorRecipe) -> bool:
+    """Whether there is something to see more than once."""
+    return len(recipe.shape) > 0 and (recipe.layout == "expanded" or 0 not in recipe.shape)
+
+
 def _layout(name: str, recipe: TensorRecipe) -> list[str]:
     """The same steps as ``recipes.lay_out``, on a variable."""
     from .recipes import class_axis
@@ -142,8 +151,8 @@ def _layout(name: str, recipe: TensorRecipe) -> list[str]:
     if layout == "padded" and dims > 0:
         filler = f"{name}.new_full(({name}.shape[:-1] + (3,)), {_fill(recipe)})"
         return [f"{name} = torch.cat([{name}, {filler}], -1)[..., :{recipe.shape[-1]}]"]
-    if layout == "expanded" and dims > 0:
-        return [f"{name} = {name}[:1].expand({name}.shape)"]
+    if layout in SEEN_OFTEN and _repeats(recipe):
+        return [f"{name} = {name}{SEEN_OFTEN[layout]}.expand({name}.shape)"]
     if layout == "far" and dims == 2:
         rows, columns = recipe.shape
         stride = 2**31 // max(rows - 1, 1) + 64
@@ -156,7 +165,8 @@ def _layout(name: str, recipe: TensorRecipe) -> list[str]:
 
 def _moved(name: str, recipe: TensorRecipe, device: str) -> str:
     """To another device with the same strides, which ``.to`` would not keep."""
-    if recipe.layout == "expanded":
-        return f"{name} = {name}[:1].to({device!r}).expand({name}.shape)"
+    if recipe.layout in SEEN_OFTEN and _repeats(recipe):
+        part = SEEN_OFTEN[recipe.layout]
+        return f"{name} = {name}{part}.to({device!r}).expand({name}.shape)"
     like = f"{name}.shape, {name}.stride(), dtype={name}.dtype, device={device!r}"
     return f"{name} = torch.empty_strided({like}).copy_({name})"

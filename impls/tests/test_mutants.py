@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import math
 import pickle
 import pkgutil
 from collections.abc import Iterator
@@ -19,10 +20,34 @@ from nll_conformance.discover import family, rules_of
 from nll_conformance.model import DTYPES, PRECISIONS, Mutant
 from nll_conformance.rules._families import LOGITS
 from nll_impls import mutants as package
+from nll_impls.losses import causal_shifted, linear_then_cross_entropy, prob_gather
 from nll_impls.mutants import mutants
 from nll_impls.mutants._base import Call, by_hand, cross_entropy
 
 ALL = mutants()
+#: What the one formula of a family's plain call is judged by: whose mutants name one of
+#: these first may be wrong everywhere.
+ARITHMETIC = (
+    "gaussian_nll.element_loss",
+    "gaussian_nll.gradients",
+    "gaussian_nll.floor_is_no_addend",
+    "poisson_nll.log_rate_gradient",
+    "bce_with_logits.element_loss",
+    "bce_with_logits.gradient",
+    "nll.gathers_exactly",
+    "prob_nll.row_loss",
+    "prob_nll.no_epsilon",
+    "linear_cross_entropy.head_gradient",
+    "causal_cross_entropy.next_label",
+    "causal_cross_entropy.last_position",
+    "causal_cross_entropy.no_leak",
+    "causal_cross_entropy.first_label",
+    "nll.not_normalised_again",
+    "nll.gradient_at_target_alone",
+    "poisson_nll.log_rate",
+    "prob_nll.not_normalised_again",
+    "prob_nll.gradient_at_target_alone",
+)
 NAMES = {mutant.implementation.name: mutant for mutant in ALL}
 
 
@@ -63,6 +88,7 @@ def plain_calls() -> list[tuple[tuple[int, ...], dict[str, Any]]]:
         ((5,), {}),
         ((2, 5, 3), {"reduction": "mean"}),
         ((4, 3), {"reduction": "sum"}),
+        ((4, 3), {"reduction": "none"}),
         ((2, 3), {"weight": torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)}),
         ((3, 4), {"label_smoothing": 0.25}),
     ]
@@ -134,8 +160,54 @@ def test_takes_the_call_of_its_family(mutant: Mutant) -> None:
         assert parameters[option].default == default
 
 
+def numbers(*shape: int, least: float = -1.0, most: float = 1.0) -> Tensor:
+    steps = torch.arange(math.prod(shape), dtype=torch.float64) * 5 % 7 / 6
+    return (least + (most - least) * steps).reshape(shape)
+
+
+def calls_of(name: str) -> tuple[Any, list[tuple[tuple[Tensor, ...], dict[str, Any]]]]:
+    """A right loss of the family and plain calls of it."""
+    shapes = [(3,), (2, 3), (1,), ()]
+    if name == "gaussian_nll":
+        tensors = [(numbers(*s), 1 - numbers(*s), numbers(*s, least=0.5)) for s in shapes]
+        return F.gaussian_nll_loss, [(t, {}) for t in tensors]
+    if name == "poisson_nll":
+        tensors = [(numbers(*s), numbers(*s, least=2.0, most=5.0)) for s in shapes]
+        return F.poisson_nll_loss, [(t, {}) for t in tensors]
+    if name == "bce_with_logits":
+        tensors = [(numbers(*s), (numbers(*s) > 0).double()) for s in shapes]
+        return F.binary_cross_entropy_with_logits, [(t, {}) for t in tensors]
+    if name == "causal_cross_entropy":
+        labels = torch.tensor([[1, 0, 2, 2], [2, 1, 1, 0]])
+        return causal_shifted.loss, [((logits((2, 4, 3)), labels), {})]
+    if name == "linear_cross_entropy":
+        tensors = logits((4, 3)), logits((5, 3)), torch.tensor([0, 4, 2, 2])
+        return linear_then_cross_entropy.loss, [(tensors, {}), (tensors, {"reduction": "sum"})]
+    given = [(logits(s).softmax(0 if len(s) == 1 else 1), indices(s)) for s, _ in plain_calls()]
+    if name == "nll":
+        return F.nll_loss, [((p.log(), t), {}) for p, t in given]
+    return prob_gather.loss, [((p, t), {}) for p, t in given]
+
+
+def agrees_somewhere(mutant: Mutant) -> bool:
+    loss = mutant.implementation.load()
+    right, calls = calls_of(mutant.implementation.family)
+    for arguments, options in calls:
+        want = differentiated(right, *arguments, **options)
+        try:
+            got = differentiated(loss, *arguments, **options)
+        except (RuntimeError, IndexError, TypeError):
+            continue
+        pairs = list(zip(got, want, strict=True))
+        if all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-12) for a, b in pairs):
+            return True
+    return False
+
+
 def concerns_any_number(mutant: Mutant) -> bool:
     """Whether the fault is in the arithmetic that every call needs, not in an option."""
+    if mutant.caught_by[0] in ARITHMETIC:
+        return True
     rules = [rules_of(mutant.implementation.family)[rule_id] for rule_id in mutant.caught_by]
     arithmetic = {"values", "gradients", "stability"}
     return mutant.implementation.name.startswith("numeric_") or any(
@@ -147,7 +219,9 @@ def concerns_any_number(mutant: Mutant) -> bool:
 def test_is_right_on_some_plain_call(mutant: Mutant) -> None:
     loss = mutant.implementation.load()
     calls = plain_calls()
-    if concerns_any_number(mutant):
+    if mutant.implementation.family != "cross_entropy":
+        assert concerns_any_number(mutant) or agrees_somewhere(mutant)
+    elif concerns_any_number(mutant):
         value = loss(logits((3, 5)), indices((3, 5)))
         assert value.shape == () and value.isfinite()
     else:

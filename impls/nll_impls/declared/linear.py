@@ -105,6 +105,7 @@ IMPLEMENTATIONS = (
         "nll_impls.losses.torch_linear:chunked",
         precision="input_dtype",
         lacks=("soft_target",),
+        promises=("chunked",),
         expected=CHUNKED,
         url=DOCS,
     ),
@@ -120,6 +121,6 @@ IMPLEMENTATIONS = (
         "nll_impls.losses.linear_chunked:loss",
         precision="fp32_inside",
         lacks=("soft_target",),
-        promises=("deterministic",),
+        promises=("deterministic", "chunked"),
     ),
 )

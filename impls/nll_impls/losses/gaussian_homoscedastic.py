@@ -23,7 +23,7 @@ def loss(
     ``var`` is a number, lacks the input's last dimension, or has the input's rank with any
     dimension of size 1.
     """
-    variance = floored(widened(_beside(input, var)), eps)
+    variance = floored(widened(beside(input, var)), eps)
     precision = variance.reciprocal()
     squares = (widened(input) - widened(target)).square()
     losses = (squares * precision - precision.log()) / 2
@@ -32,7 +32,7 @@ def loss(
     return reduced(losses, reduction, input.dtype)
 
 
-def _beside(input: Tensor, var: Tensor | float) -> Tensor:
+def beside(input: Tensor, var: Tensor | float) -> Tensor:
     """The variance with as many dimensions as the input, each of its size or of size 1."""
     if not isinstance(var, Tensor):
         return torch.tensor(var, dtype=input.dtype, device=input.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -105,9 +106,10 @@ def loss(
         raise ValueError(f"hidden states of size {input.shape[-1]} for a head of size {size}")
     if linear_bias is not None and linear_bias.shape != (classes,):
         raise ValueError(f"bias has shape {tuple(linear_bias.shape)} for {classes} classes")
-    # one number seen C times: the shape that the rows' checks ask for, in no memory
-    outline = input.new_zeros(()).expand(*input.shape[:-1], classes)
-    rows = Rows.of(outline, target, weight, ignore_index, reduction, label_smoothing).wide()
+    # one number seen everywhere: the shape that the rows' checks ask for, in no memory
+    outline = widened(input.new_zeros(())).expand(*input.shape[:-1], classes)
+    options = (weight, ignore_index, reduction, label_smoothing)
+    rows = replace(Rows.of(outline, target, *options, blank=False).wide(), dtype=input.dtype)
     hidden = torch.where(rows.kept.unsqueeze(-1), input, 0.0).reshape(-1, size)
     losses = RowLosses.apply(hidden, linear_weight, linear_bias, rows)  # type: ignore[no-untyped-call]
     return rows.reduced(losses.reshape(rows.kept.shape))

@@ -22,11 +22,11 @@ def loss(
     x, y = widened(input), widened(target)
     losses = x.exp() - y * x if log_input else x - y * (x + eps).log()
     if full:
-        losses = losses + _stirling(y)
+        losses = losses + stirling(y)
     return reduced(losses, reduction, input.dtype)
 
 
-def _stirling(y: Tensor) -> Tensor:
+def stirling(y: Tensor) -> Tensor:
     """St = y log y - y + log(2 pi y) / 2 where y > 1, else 0, with finite gradients."""
     counts = y > 1
     safe = torch.where(counts, y, 2.0)

@@ -57,10 +57,13 @@ class Rows:
         reduction: str = "mean",
         label_smoothing: float = 0.0,
         mask: Tensor | None = None,
+        *,
+        blank: bool = True,
     ) -> Rows:
         """The rows of a call; ValueError or TypeError if the call makes no sense.
 
         Indices outside ``[0, c)`` that are not ignored raise where they are looked up.
+        Logits that are not blanked stay as they are, in whatever memory they have.
         """
         if not input.is_floating_point():
             raise TypeError(f"input must be a floating tensor, not {input.dtype}")
@@ -83,10 +86,11 @@ class Rows:
             if mask.dtype != torch.bool or mask.shape != kept.shape:
                 raise ValueError(f"mask must be boolean of shape {tuple(kept.shape)}")
             kept = kept & mask
-        blanked = torch.where(kept.unsqueeze(-1), logits, 0.0)
+        if blank:
+            logits = torch.where(kept.unsqueeze(-1), logits, 0.0)
         keep = kept.unsqueeze(-1) if target.is_floating_point() else kept
         target = torch.where(keep, target, 0)
-        return cls(blanked, target, kept, weight, reduction, label_smoothing, input.dtype)
+        return cls(logits, target, kept, weight, reduction, label_smoothing, input.dtype)
 
     @property
     def soft(self) -> bool:

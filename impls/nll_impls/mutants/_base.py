@@ -192,3 +192,22 @@ def replaced(tensor: Tensor, values: Tensor) -> Tensor:
     """``values`` as far as one sees, ``tensor`` as far as gradients go."""
     result: Tensor = Replaced.apply(tensor, values)  # type: ignore[no-untyped-call]
     return result
+
+
+class _Altered(torch.autograd.Function):
+    """A loss as it is, behind which something happens to what flows back."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, alter: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.alter = alter
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.alter(grads[0]), None
+
+
+def altered(loss: Tensor, alter: Callable[[Tensor], Tensor]) -> Tensor:
+    """``loss``, whose upstream gradient ``alter`` changes on its way to the inputs."""
+    result: Tensor = _Altered.apply(loss, alter)  # type: ignore[no-untyped-call]
+    return result

@@ -1,133 +1,253 @@
-"""Corners of the contract that no collected bug report names, each one wrong."""
+"""Corners of options: ignored rows, weights, masks, single samples, single classes."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ._base import Call, Saved, by_hand, cross_entropy, is_mean, mutant
+from ._base import (
+    Call,
+    counted,
+    cross_entropy,
+    is_mean,
+    kept,
+    mutant,
+    reduced,
+    row_losses,
+)
+from ._memory import read_as_contiguous
+from .masking import MaskedCall, masked_mutant
 
-SOURCE = "written from the contract, after a search for corners that no rule looked into"
+FORMULA = "implementations of the formula by hand"
 
 
-@mutant(source=SOURCE, caught_by=("values.like_probabilities",))
-def probabilities_recognised(call: Call) -> Tensor:
-    """Rows that sum to one are taken for probabilities, and not normalised."""
-    logits = call.logits()
-    sums = logits.detach().sum(-1)
-    looks = logits.numel() and bool(((sums - 1).abs() < 1e-3).all() and (logits >= 0).all())
-    if not looks:
+# --- ignored rows ---------------------------------------------------------------------------
+
+
+@mutant(source="kernels with int32 arguments", caught_by=("ignore_index.beyond_32_bits",))
+def ignore_index_in_32_bits(call: Call) -> Tensor:
+    """The ignore index is narrowed to 32 bits; targets are not."""
+    wrapped = (call.ignore_index + 2**31) % 2**32 - 2**31
+    return cross_entropy(call if call.soft else call.but(ignore_index=wrapped))
+
+
+@mutant(source=FORMULA, caught_by=("ignore_index.given_but_rare",))
+def one_row_ignored_at_least(call: Call) -> Tensor:
+    """Where an ignore index other than -100 is given, the mean counts a row less if none has it."""
+    rows = call.rows()
+    if rows.soft or call.ignore_index == -100 or not bool(rows.kept.all()):
         return cross_entropy(call)
-    return cross_entropy(call.but(input=(call.input + 1e-12).log() * 2))
+    return reduced(rows, kept(rows, row_losses(rows)), counted(rows) - 1)
 
 
-@mutant(source=SOURCE, caught_by=("transforms.nothing_requires_grad", "transforms.no_grad"))
-def weight_only_in_training(call: Call) -> Tensor:
-    """The path for inference leaves the weight out."""
-    if call.input.requires_grad or (call.soft and call.target.requires_grad):
+@mutant(source="counts taken out with .item()", caught_by=("ignore_index.all_ignored_mean",))
+def all_ignored_refused(call: Call) -> Tensor:
+    """With every row ignored the mean raises ZeroDivisionError."""
+    rows = call.rows()
+    if is_mean(rows) and rows.kept.numel() and not bool(rows.kept.any()):
+        raise ZeroDivisionError("division by zero")
+    return cross_entropy(call)
+
+
+@mutant(source="pytorch/pytorch#69511 (review)", caught_by=("ignore_index.with_weight",))
+def ignored_rows_bring_weight(call: Call) -> Tensor:
+    """Ignored rows bring the weight of class 0 into the mean's denominator."""
+    rows = call.rows()
+    if rows.weight is None or rows.soft:
         return cross_entropy(call)
-    return cross_entropy(call.but(weight=None))
+    return reduced(rows, kept(rows, row_losses(rows)), rows.weight[rows.target].sum())
 
 
-@mutant(source=SOURCE, caught_by=("transforms.no_grad",))
-def gradients_switched_on(call: Call) -> Tensor:
-    """Gradients are switched on for the loss and stay on."""
+@mutant(
+    source="pytorch/executorch#20090 (of a softmax)",
+    caught_by=("ignore_index.thousands", "reductions.many"),
+)
+def count_in_16_bits(call: Call) -> Tensor:
+    """Counted rows are summed up in bfloat16, which has not every integer above 256."""
+    rows = call.rows()
+    if not is_mean(rows) or rows.soft or rows.weight is not None or bool(rows.kept.all()):
+        return cross_entropy(call)
+    count = rows.kept.sum().bfloat16().to(rows.logits.dtype)
+    return reduced(rows, kept(rows, row_losses(rows)), count)
+
+
+@mutant(source=FORMULA, caught_by=("ignore_index.unbatched_row",))
+def single_sample_never_ignored(call: Call) -> Tensor:
+    """A single sample is not compared with the ignore index, and scored as class 0."""
+    if call.input.dim() > 1 or call.soft:
+        return cross_entropy(call)
+    return cross_entropy(call.but(target=call.rows().target, ignore_index=-(2**62)))
+
+
+# --- weights --------------------------------------------------------------------------------
+
+
+@mutant(source="fla-org/flash-linear-attention@0fd3c681", caught_by=("weight.strided",))
+def weight_read_as_contiguous(call: Call) -> Tensor:
+    """The weight is read as if it were contiguous."""
+    weight = None if call.weight is None else read_as_contiguous(call.weight)
+    return cross_entropy(call.but(weight=weight))
+
+
+@mutant(source=FORMULA, caught_by=("weight.wide_range",))
+def weight_limited(call: Call) -> Tensor:
+    """Weights are limited to [1/8, 8], if they are not zero or negative."""
+    weight = call.weight
+    if weight is not None:
+        weight = torch.where(weight > 0, weight.clamp(1 / 8, 8.0), weight)
+    return cross_entropy(call.but(weight=weight))
+
+
+@mutant(source=FORMULA, caught_by=("weight.unbatched_row",))
+def single_sample_keeps_its_weight(call: Call) -> Tensor:
+    """The mean of a single sample is not divided by its weight."""
+    rows = call.rows()
+    if call.input.dim() > 1 or rows.soft or not bool(rows.kept):
+        return cross_entropy(call)
+    return reduced(rows, kept(rows, row_losses(rows)), 1)
+
+
+@mutant(source=FORMULA, caught_by=("dtypes.weight_of_other_dtype",))
+def weight_read_with_the_width_of_the_logits(call: Call) -> Tensor:
+    """A weight of a wider dtype is read as the logits': halves of numbers."""
+    weight, dtype = call.weight, call.input.dtype
+    if weight is not None and weight.dtype.itemsize > dtype.itemsize:
+        weight = weight.contiguous().view(dtype)[: len(weight)]
+    return cross_entropy(call.but(weight=weight))
+
+
+# --- masks ----------------------------------------------------------------------------------
+
+
+def _masked(call: MaskedCall) -> Tensor:
+    rows = call.rows()
+    return reduced(rows, kept(rows, row_losses(rows)))
+
+
+@masked_mutant(source=FORMULA, caught_by=("mask.with_weight",))
+def masked_mean_divides_by_rows(call: MaskedCall) -> Tensor:
+    """With a mask the mean divides by the rows that count, whatever their weights."""
+    rows = call.rows()
+    if call.mask is None or rows.soft:
+        return _masked(call)
+    return reduced(rows, kept(rows, row_losses(rows)), rows.kept.sum())
+
+
+@masked_mutant(source=FORMULA, caught_by=("mask.with_ignore_index",))
+def mask_shadows_ignore_index(call: MaskedCall) -> Tensor:
+    """Where a mask is given, ignored targets are scored as class 0."""
+    if call.mask is None or call.soft:
+        return _masked(call)
+    hit = call.target == call.ignore_index
+    return _masked(replace(call, target=torch.where(hit, 0, call.target), ignore_index=-(2**62)))
+
+
+@masked_mutant(source="Python: `if mask.any()`", caught_by=("mask.nothing_counts",))
+def empty_mask_taken_for_none(call: MaskedCall) -> Tensor:
+    """A mask under which nothing counts is taken for no mask."""
+    mask = call.mask if call.mask is not None and bool(call.mask.any()) else None
+    return _masked(replace(call, mask=mask))
+
+
+@masked_mutant(source="fla-org/flash-linear-attention@0fd3c681", caught_by=("layout.mask",))
+def mask_read_as_contiguous(call: MaskedCall) -> Tensor:
+    """The mask is read as if it were contiguous."""
+    mask = None if call.mask is None else read_as_contiguous(call.mask)
+    return _masked(replace(call, mask=mask))
+
+
+# --- shapes and layouts ---------------------------------------------------------------------
+
+
+@mutant(source="fla-org/flash-linear-attention@0fd3c681", caught_by=("layout.target",))
+def target_read_as_contiguous(call: Call) -> Tensor:
+    """Class indices are read as if they were contiguous."""
+    target = call.target if call.soft else read_as_contiguous(call.target)
+    return cross_entropy(call.but(target=target))
+
+
+@mutant(source=FORMULA, caught_by=("shapes.unbatched_sample",))
+def single_sample_gets_a_dimension(call: Call) -> Tensor:
+    """The unreduced loss of a single sample has shape (1,)."""
     loss = cross_entropy(call)
-    torch.set_grad_enabled(True)
-    return loss
+    return loss.unsqueeze(0) if call.input.dim() == 1 and call.reduction == "none" else loss
 
 
-@mutant(source=SOURCE, caught_by=("transforms.inference_mode",))
-def smoothing_left_out_in_inference(call: Call) -> Tensor:
-    """In inference mode labels are not smoothed."""
-    if torch.is_inference_mode_enabled():
-        return cross_entropy(call.but(label_smoothing=0.0))
-    return cross_entropy(call)
-
-
-@mutant(source=SOURCE, caught_by=("weight.single_row",))
-def single_row_not_normalised(call: Call) -> Tensor:
-    """A batch of one keeps its weight in the mean: the quotient is thought to be one."""
-    if call.target.shape[:1] == (1,) and call.target.dim() == 1 and call.weight is not None:
-        return cross_entropy(call.but(reduction="sum" if is_mean(call.rows()) else call.reduction))
-    return cross_entropy(call)
-
-
-@mutant(source=SOURCE, caught_by=("weight.rows", "weight.gradient", "weight.spatial_rows"))
-def weight_in_bfloat16(call: Call) -> Tensor:
-    """Weights are kept in bfloat16."""
-    if call.weight is None:
+@mutant(
+    source="research/divergences.md, pitfall 8",
+    caught_by=("values.as_many_rows_as_classes", "shapes.square_input"),
+)
+def softmax_over_rows_if_square(call: Call) -> Tensor:
+    """As many rows as classes: the softmax runs over the rows."""
+    rows = call.rows()
+    if call.soft or call.input.dim() != 2 or call.input.shape[0] != call.input.shape[1]:
         return cross_entropy(call)
-    return cross_entropy(call.but(weight=call.weight.bfloat16().to(call.weight.dtype)))
+    return reduced(rows, kept(rows, row_losses(rows, rows.logits.log_softmax(0))))
 
 
-@mutant(source=SOURCE, caught_by=("soft_target.all_bits",))
-def probabilities_in_bfloat16(call: Call) -> Tensor:
-    """Class probabilities are kept in bfloat16."""
-    if not call.soft:
+@mutant(
+    source="libraries where one column is a binary logit",
+    caught_by=("shapes.one_class_only", "label_smoothing.one_class_only"),
+)
+def one_class_is_binary(call: Call) -> Tensor:
+    """With a single class its logit goes through a sigmoid."""
+    rows = call.rows()
+    if rows.soft or rows.logits.shape[-1] != 1 or call.label_smoothing:
         return cross_entropy(call)
-    rounded = call.target.detach().bfloat16().to(call.target.dtype)
-    return cross_entropy(call.but(target=call.target + (rounded - call.target.detach())))
+    return reduced(rows, kept(rows, row_losses(rows, -torch.log1p((-rows.logits).exp()))))
 
 
-@mutant(source=SOURCE, caught_by=("soft_target.ignore_index_is_for_indices",))
-def class_ignored_among_probabilities(call: Call) -> Tensor:
-    """With probabilities the class that ignore_index names is left out."""
-    classes = call.logits().shape[-1]
-    if not call.soft or not -classes <= call.ignore_index < classes:
+# --- smoothing ------------------------------------------------------------------------------
+
+
+@mutant(source="Megatron-LM: eps C / (C - 1)", caught_by=("label_smoothing.one_class_only",))
+def mass_of_others_by_division(call: Call) -> Tensor:
+    """What other classes get is eps (C - 1) / C, divided by C - 1: 0/0 for a single class."""
+    rows = call.rows()
+    if not call.label_smoothing or rows.logits.shape[-1] != 1 or rows.soft:
         return cross_entropy(call)
-    keep = torch.ones(classes, dtype=call.target.dtype)
-    keep[call.ignore_index] = 0.0
-    axis = 0 if call.target.dim() == 1 else 1
-    kept = (call.target.movedim(axis, -1) * keep).movedim(-1, axis)
-    return cross_entropy(call.but(target=kept, ignore_index=-100))
+    return reduced(rows, kept(rows, row_losses(rows) * math.nan))
 
 
-@mutant(source=SOURCE, caught_by=("dtypes.high_bytes",))
-def bytes_compared_with_ignore_index(call: Call) -> Tensor:
-    """Targets in one byte are compared with the ignore index in one byte."""
-    if call.target.dtype != torch.uint8:
+@mutant(source=FORMULA, caught_by=("label_smoothing.unbatched_row",))
+def single_sample_not_smoothed(call: Call) -> Tensor:
+    """A single sample is not smoothed."""
+    unbatched = call.input.dim() == 1
+    return cross_entropy(call.but(label_smoothing=0.0) if unbatched else call)
+
+
+@mutant(source=FORMULA, caught_by=("label_smoothing.extreme_logits",))
+def smoothing_term_underflows(call: Call) -> Tensor:
+    """The smoothing term takes log(softmax + 1e-12): far classes cost 27.6 at most."""
+    rows = call.rows()
+    if not call.label_smoothing or rows.soft:
         return cross_entropy(call)
-    target = call.target.long()
-    same = target == call.ignore_index % 256
-    return cross_entropy(call.but(target=target.masked_fill(same, call.ignore_index)))
+    log_p = rows.logits.log_softmax(-1)
+    floored = log_p.clamp(min=math.log(1e-12))
+    even = call.label_smoothing / rows.logits.shape[-1]
+    weight = 1.0 if rows.weight is None else rows.weight
+    extra = (even * weight * (log_p - floored)).sum(-1)
+    return reduced(rows, kept(rows, row_losses(rows, log_p) + extra))
 
 
-@mutant(source=SOURCE, caught_by=("shapes.many_positions",))
-def ragged_positions_dropped(call: Call) -> Tensor:
-    """The positions of an image beyond the last full block of 16 do not count."""
-    if call.soft or call.target.dim() < 2 or call.target[0].numel() <= 16:
-        return cross_entropy(call)
-    end = call.target[0].numel() // 16 * 16
-    target = call.target.flatten(1).clone()
-    target[:, end:] = call.ignore_index
-    return cross_entropy(call.but(target=target.view(call.target.shape)))
+# --- deprecated arguments -------------------------------------------------------------------
 
 
-@mutant(source=SOURCE, caught_by=("layout.channels_last",))
-def channels_last_read_as_first(call: Call) -> Tensor:
-    """Images in torch.channels_last are read as if their channels came first."""
-    input = call.input
-    last = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
-    if not last or input.is_contiguous():
-        return cross_entropy(call)
-    return cross_entropy(call.but(input=input.permute(0, 2, 3, 1).reshape(input.shape)))
+@dataclass(frozen=True, eq=False)
+class DeprecatedCall(Call):
+    """The arguments of a cross entropy that still takes the deprecated ones."""
 
+    size_average: bool | None = None
+    reduce: bool | None = None
 
-@mutant(source=SOURCE, caught_by=("layout.every_tensor",))
-def one_stride_for_both(call: Call) -> Tensor:
-    """Where neither is contiguous, targets are read with a stride of one."""
-    target = call.target
-    if call.soft or target.dim() != 1 or target.is_contiguous() or call.input.is_contiguous():
-        return cross_entropy(call)
-    return cross_entropy(call.but(target=target.as_strided(target.shape, (1,))))
-
-
-def _finite(saved: Saved, grad: Tensor) -> Tensor:
-    return torch.nan_to_num(saved.gradient(grad), posinf=0.0, neginf=0.0)
-
-
-@mutant(source=SOURCE, caught_by=("gradients.upstream_nonfinite",))
-def overflow_hidden(call: Call) -> Tensor:
-    """Entries of the gradient that are not finite are replaced by zero."""
-    return by_hand(call, _finite)
+    def current(self, size_average: bool | None, reduce: bool | None) -> Call:
+        """The call without them, as ``torch.nn._reduction`` translates them."""
+        reduction = self.reduction
+        if size_average is not None or reduce is not None:
+            reduction = "mean" if size_average in (None, True) else "sum"
+            reduction = "none" if reduce is False else reduction
+        given = (self.input, self.target, self.weight, self.ignore_index)
+        return Call(*given, reduction, self.label_smoothing)

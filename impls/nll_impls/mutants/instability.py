@@ -105,3 +105,35 @@ def auxiliary_term_added(call: Call) -> Tensor:
     """1e-4 times the squared log-sum-exp is part of the loss though nobody asked for it."""
     rows = call.rows()
     return reduced(rows, kept(rows, _plus_square(rows)))
+
+
+@mutant(source="torch.nan_to_num behind a loss", caught_by=("stability.impossible_target",))
+def infinite_loss_made_finite(call: Call) -> Tensor:
+    """nan_to_num makes the largest number of an infinite loss."""
+    rows = call.rows()
+    losses = row_losses(rows)
+    largest = torch.finfo(call.input.dtype).max
+    return reduced(rows, kept(rows, torch.where(losses.isposinf(), largest, losses)))
+
+
+@mutant(
+    source="training loops that keep NaN out of their averages",
+    caught_by=("stability.nan_shows",),
+)
+def nan_made_zero(call: Call) -> Tensor:
+    """A row whose loss is NaN costs nothing."""
+    rows = call.rows()
+    losses = row_losses(rows)
+    return reduced(rows, kept(rows, torch.where(losses.isnan(), 0.0, losses)))
+
+
+@mutant(source="kernels that compute in base 2", caught_by=("stability.classes_at_lowest",))
+def scaled_before_the_maximum(call: Call) -> Tensor:
+    """One-hot rows select among logits in base 2: of the lowest number the scale makes -inf."""
+    rows = call.rows()
+    if rows.soft or call.label_smoothing:
+        return cross_entropy(call)
+    scaled = rows.logits.detach() * 1.4426950408889634
+    lost = (scaled.isneginf() & ~rows.logits.detach().isneginf()).any(-1)
+    nothing = torch.where(lost, torch.nan, 0.0)
+    return reduced(rows, kept(rows, row_losses(rows) + nothing))

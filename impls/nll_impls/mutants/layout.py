@@ -5,14 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._base import Call, Saved, by_hand, cross_entropy, mutant, replaced
-
-
-def _storage(tensor: Tensor) -> Tensor:
-    """All that lies in the tensor's memory from its first element on, flat."""
-    tensor = tensor.detach()
-    length = tensor.untyped_storage().nbytes() // tensor.element_size()
-    return tensor.as_strided((length - tensor.storage_offset(),), (1,))
+from ._base import Call, Saved, by_hand, cross_entropy, mutant
+from ._memory import read_as_contiguous, rows_in_32_bits
 
 
 @mutant(
@@ -21,12 +15,7 @@ def _storage(tensor: Tensor) -> Tensor:
 )
 def row_offsets_in_32_bits(call: Call) -> Tensor:
     """The offset of a row wraps at 2**31 elements."""
-    input = call.input
-    if input.dim() != 2 or input.shape[0] < 2 or input.stride(0) * input.shape[0] < 2**31:
-        return cross_entropy(call)
-    memory, columns = _storage(input), torch.arange(input.shape[1]) * input.stride(1)
-    rows = [memory[(i * input.stride(0)) % 2**31 + columns] for i in range(input.shape[0])]
-    return cross_entropy(call.but(input=replaced(input, torch.stack(rows))))
+    return cross_entropy(call.but(input=rows_in_32_bits(call.input)))
 
 
 @mutant(
@@ -35,12 +24,7 @@ def row_offsets_in_32_bits(call: Call) -> Tensor:
 )
 def logits_read_as_contiguous(call: Call) -> Tensor:
     """Logits are read with the strides of a contiguous tensor of their shape."""
-    input = call.input
-    if input.is_contiguous() or input.numel() == 0:
-        return cross_entropy(call)
-    memory = _storage(input)
-    places = torch.arange(input.numel()) % memory.numel()
-    return cross_entropy(call.but(input=replaced(input, memory[places].view(input.shape))))
+    return cross_entropy(call.but(input=read_as_contiguous(call.input)))
 
 
 @mutant(

@@ -1,4 +1,4 @@
-"""Correct cross entropies, none of them as usual: no rule may flag one.
+"""Correct losses, none of them as usual: no rule may flag one.
 
 Every module exposes ``IMPLEMENTATIONS`` and is found by walking the package.
 """

@@ -44,9 +44,9 @@ EAGER_HALF = (
 def variant(module: str, attribute: str, name: str = "", **declared: Any) -> Implementation:
     """The loss ``attribute`` of ``module``; all else are fields of ``Implementation``."""
     declared.setdefault("precision", "fp32_inside")
+    declared.setdefault("family", "cross_entropy")
     return Implementation(
         name=f"variant_{name or attribute}",
         load=lazily(f"{module}:{attribute}"),
-        family="cross_entropy",
         **declared,
     )

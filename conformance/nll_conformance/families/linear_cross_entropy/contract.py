@@ -34,5 +34,7 @@ FAMILY = Family(
         # The dtype of the loss for 16-bit hidden states (CCE, Liger: float32 inside).
         "half_output": ("input", "float32"),
     },
+    # No tensor of all rows and classes is ever there: the logits come in chunks.
+    on_promise=("chunked",),
     differentiable=("input", "linear_weight", "linear_bias"),
 )

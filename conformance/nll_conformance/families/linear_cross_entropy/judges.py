@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...bounds import FORMATS
 from ...errors import TargetRaised
@@ -40,6 +42,55 @@ HEAD_CHANGED_BEFORE_BACKWARD_SHOWN = """
             raise SystemExit(0)  # refused, which is right
         [{leaves}] = leaves
     """
+LOGITS_NEVER_WHOLE_SHOWN = """
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        class Largest(TorchDispatchMode):
+            nbytes = 0
+
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                made = func(*args, **(kwargs or dict()))
+                for tensor in made if isinstance(made, (tuple, list)) else (made,):
+                    if isinstance(tensor, torch.Tensor):
+                        self.nbytes = max(self.nbytes, tensor.untyped_storage().nbytes())
+                return made
+
+        with Largest() as largest:
+            loss = {call}
+            {backward}
+        logits = input.shape[0] * linear_weight.shape[0] * input.element_size()
+        assert 2 * largest.nbytes < logits, (largest.nbytes, logits)
+    """
+
+
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches for the largest memory that a tensor made meanwhile has, in bytes."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.nbytes = max(self.nbytes, tensor.untyped_storage().nbytes())
+        return made
+
+
+def logits_never_whole(case: Case, call: Caller) -> Judgement:
+    """The largest tensor of forward and backward stays below half of the logits."""
+    tensors = call.tensors(case)
+    with _Largest() as largest:  # type: ignore[no-untyped-call]
+        value = call.forward(case, tensors)
+        if case.upstream is not None and value.shape == case.upstream.shape:
+            call.backward(value, call.upstream(case, value))
+    hidden, head = tensors["input"], tensors["linear_weight"]
+    logits = hidden.shape[0] * head.shape[0] * hidden.element_size()
+    yield from holds(
+        2 * largest.nbytes < logits,
+        f"a tensor of {largest.nbytes} bytes was made, where all logits are {logits} bytes",
+    )
 
 
 def only_asked(case: Case, call: Caller) -> Judgement:

@@ -285,6 +285,19 @@ def arguments_unchanged(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(v.many_rows_few_entries, any_reduction),
+    source="unslothai/unsloth-zoo#857: the number of chunks had come to 1",
+    needs=("chunked",),
+    share=0.3,
+    shows=judges.LOGITS_NEVER_WHOLE_SHOWN,
+)
+def logits_never_whole(case: Case, call: Caller) -> Judgement:
+    """Who promises `chunked` makes no tensor half as large as the logits, forward or backward."""
+    yield from judges.logits_never_whole(case, call)
+
+
+@rule(
+    "must",
     cases=vary(any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),

@@ -56,6 +56,14 @@ def wide(draft: Draft, draw: Draw) -> None:
     draft.change("linear_weight", scale=-3 if width > 8 else -1)
 
 
+def many_rows_few_entries(draft: Draft, draw: Draw) -> None:
+    """Far more rows than a chunk has; hidden states and head are small beside the logits."""
+    classes = 24
+    rows = min(draw.among((9001, 12000, 10240)), draft.context.max_elements // classes)
+    draft.resize((rows,), classes)
+    resize_hidden(draft, 2)
+
+
 def cube(draft: Draft, draw: Draw) -> None:
     """As many rows as classes as entries of a hidden state."""
     count = draw.among((3, 2, 5, 8))

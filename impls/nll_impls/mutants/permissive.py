@@ -1,0 +1,66 @@
+"""Bad input gives a number; deprecated arguments are accepted without effect."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from . import _mutant
+from ._base import Call, cross_entropy, mutant
+from .corners import DeprecatedCall
+
+FORMULA = "implementations of the formula by hand"
+deprecated_mutant = functools.partial(_mutant.mutant, family="cross_entropy", call=DeprecatedCall)
+
+
+@mutant(
+    source="pytorch/pytorch#108148 (MPS before #109574)",
+    caught_by=("errors.target_out_of_range",),
+)
+def target_clamped(call: Call) -> Tensor:
+    """Targets outside [0, C) are clamped to it."""
+    rows = call.rows()
+    classes = rows.logits.shape[-1]
+    if rows.soft or not classes:
+        return cross_entropy(call)
+    inside = call.target.long().clamp(0, classes - 1)
+    return cross_entropy(call.but(target=torch.where(rows.kept, inside, call.target.long())))
+
+
+@mutant(source=FORMULA, caught_by=("errors.float_indices",))
+def float_indices_truncated(call: Call) -> Tensor:
+    """Floating-point class indices lose what they have behind the point."""
+    indices = call.soft and call.target.dim() == call.input.dim() - 1
+    return cross_entropy(call.but(target=call.target.detach().long()) if indices else call)
+
+
+@mutant(source=FORMULA, caught_by=("errors.weight_size",))
+def weight_of_any_size(call: Call) -> Tensor:
+    """A weight of another size than C is cut, or filled up with ones."""
+    weight, classes = call.weight, call.input.shape[1 if call.input.dim() > 1 else 0]
+    if weight is not None and len(weight) != classes:
+        weight = torch.cat([weight, weight.new_ones(classes)])[:classes]
+    return cross_entropy(call.but(weight=weight))
+
+
+@mutant(
+    source="torch.nn.functional.cross_entropy looks at the upper end only",
+    caught_by=("errors.smoothing_range",),
+)
+def smoothing_clamped(call: Call) -> Tensor:
+    """A label smoothing outside [0, 1] is clamped to it."""
+    return cross_entropy(call.but(label_smoothing=min(max(call.label_smoothing, 0.0), 1.0)))
+
+
+@deprecated_mutant(source=FORMULA, caught_by=("reductions.size_average",))
+def size_average_without_effect(call: DeprecatedCall) -> Tensor:
+    """size_average is accepted and not looked at."""
+    return cross_entropy(call.current(None, call.reduce))
+
+
+@deprecated_mutant(source=FORMULA, caught_by=("reductions.reduce",))
+def reduce_without_effect(call: DeprecatedCall) -> Tensor:
+    """Reduce is accepted and not looked at."""
+    return cross_entropy(call.current(call.size_average, None))
