@@ -154,7 +154,10 @@ class Draft:
         return replace(case, upstream=TensorRecipe(shape=shape, dtype=context.dtype, **facts))
 
     def _given(self) -> tuple[tuple[str, Scalar], ...]:
-        """The options of the call: those at their default are left out."""
+        """The options of the call: those at their default are left out.
+
+        A loss that does not ignore -100 unasked is asked for it.
+        """
         defaults = self.context.family.defaults
         options = {**self.options, **self.context.fixed}
         explicit = options.pop("explicit_defaults", False)
@@ -163,7 +166,10 @@ class Draft:
         return tuple(
             (name, value)
             for name, value in options.items()
-            if explicit or name not in defaults or value != defaults[name]
+            if explicit
+            or name not in defaults
+            or value != defaults[name]
+            or (name == "ignore_index" and not self.can("ignore_minus_100"))
         )
 
 

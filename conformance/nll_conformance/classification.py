@@ -286,7 +286,8 @@ def ignored_run(draft: Draft, draw: Draw) -> None:
 def ignored_thousands(draft: Draft, draw: Draw) -> None:
     """Thousands of rows, a block of them ignored: counts beyond what 16 bits can hold."""
     rows = draw.among((5000, 3001, 9000))
-    draft.resize((rows,), draw.among((3, 2)))
+    classes = draw.among((3, 2))
+    draft.resize((min(rows, draft.context.max_elements // classes),), classes)
     draft.change("target", modulus=draft.classes + 1)
     draft.options["ignore_index"] = draft.classes  # a part of all rows, evenly spread
 

@@ -332,7 +332,11 @@ def check(loss: str | Any, **options: Any) -> Report:
 
 
 def _expanded(given: Sequence[str | Any]) -> list[str | Any]:
-    """Globs over registered names (``torch_*``) replaced by what they match."""
+    """Globs over registered names (``torch_*``) replaced by what they match.
+
+    What is not installed is left out of them, as far as its ``load`` can tell by ``missing()``
+    without importing anything; by its own name it is refused.
+    """
     found: list[str | Any] = []
     for target in given:
         if not isinstance(target, str) or "*" not in target:
@@ -341,7 +345,13 @@ def _expanded(given: Sequence[str | Any]) -> list[str | Any]:
         names = fnmatch.filter(registered(), target)
         if not names:
             raise unknown("implementation", target, registered())
-        found += names
+        there = [name for name in names if not _missing(name)]
+        if not there:
+            raise UsageError(
+                f"nothing that {target!r} matches is installed: {', '.join(names)} "
+                f"({'; '.join(sorted({str(_missing(name)) for name in names}))} missing)."
+            )
+        found += there
     return found
 
 
@@ -349,6 +359,12 @@ def _seed(options: Options) -> int:
     if options.seed is not None:
         return options.seed
     return int.from_bytes(os.urandom(4), "big") if options.random else 0
+
+
+def _missing(name: str) -> str | None:
+    """The package that a registered implementation lacks, where it says so."""
+    ask = getattr(registered()[name].load, "missing", None)
+    return ask() if ask is not None else None
 
 
 def _name_of(loss: Any) -> str:

@@ -1,7 +1,8 @@
 """Bundled implementations: the losses that ship with the suite.
 
 ``declared/`` says what there is and needs no torch; ``losses/`` holds the code and is
-imported only when an implementation is loaded.  Every module of ``declared`` exposes
+imported only when an implementation is loaded; ``third_party/`` declares and adapts losses
+of other packages, a module each.  Every module of ``declared`` and ``third_party`` exposes
 ``IMPLEMENTATIONS`` and is found by walking the package.
 """
 
@@ -16,12 +17,15 @@ __all__ = ["implementations", "lazily"]
 
 
 def implementations() -> tuple[Implementation, ...]:
-    """Everything that the modules of ``declared`` declare, in the order of their names."""
-    from . import declared
+    """Everything that ``declared`` and ``third_party`` declare, in the order of modules."""
+    from . import declared, third_party
 
-    modules = sorted(module.name for module in pkgutil.iter_modules(declared.__path__))
     return tuple(
         implementation
-        for name in modules
-        for implementation in importlib.import_module(f"{declared.__name__}.{name}").IMPLEMENTATIONS
+        for package in (declared, third_party)
+        for module in sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+        if not module.startswith("_")
+        for implementation in importlib.import_module(
+            f"{package.__name__}.{module}"
+        ).IMPLEMENTATIONS
     )

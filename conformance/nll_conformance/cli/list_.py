@@ -51,6 +51,9 @@ def _implementations() -> list[dict[str, Any]]:
 
 
 def _installed(item: Any) -> bool:
+    """Asked without importing where ``load`` can tell by ``missing()``."""
+    if hasattr(item.load, "missing"):
+        return item.load.missing() is None
     try:
         item.load()
     except ImportError:

@@ -43,10 +43,12 @@ def plain(context: Context, draw: Draw) -> Draft:
 
 def everything(draft: Draft, draw: Draw) -> None:
     """Variance shapes, the constant and the floor together."""
-    draft.options["full"] = draw.yes()
+    full = draw.yes()
+    if draft.can("full"):
+        draft.options["full"] = full
     if draft.can("homoscedastic") and draft.rows and draw.yes():
         draw.among((last_dimension_one, without_last_dimension))(draft, draw)
-    if draw.yes():
+    if draw.yes() and draft.can("eps"):
         some_below(0.5)(draft, draw)
         draft.options["eps"] = 0.5
     if draw.yes() and draft.can("target_gradient"):

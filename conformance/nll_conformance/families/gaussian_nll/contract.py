@@ -24,6 +24,8 @@ FAMILY = Family(
         "homoscedastic",
         "scalar_var",
         "target_broadcast",
+        # A floor below which variances are raised; a density has none and may refuse zero.
+        "variance_floor",
         "scalar_shape",
         "empty_batch",
     ),

@@ -113,7 +113,12 @@ def floor_everywhere(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(cases.below_default, unreduced), source=FLOOR)
+@rule(
+    "must",
+    cases=vary(cases.below_default, unreduced),
+    source=FLOOR,
+    needs=("variance_floor",),
+)
 def default_floor(case: Case, call: Caller) -> Judgement:
     """The floor is 1e-6 unless said otherwise: a variance of zero gives finite numbers."""
     yield from agrees(call(case))

@@ -1,0 +1,65 @@
+"""Declaring a loss that another distribution brings."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from nll_conformance.model import Implementation
+
+
+@dataclass(frozen=True)
+class FromPackages:
+    """A ``load`` that asks first whether the packages are there; only then it imports.
+
+    ``where`` is ``module:function`` of a function that prepares a package and returns the
+    loss in its family's call.
+    """
+
+    where: str
+    requires: tuple[str, ...]
+
+    def missing(self) -> str | None:
+        """The first package that is not installed; imports none of them."""
+        return next((name for name in self.requires if not _is_there(name)), None)
+
+    def __call__(self) -> Callable[..., Any]:
+        if (name := self.missing()) is not None:
+            raise ImportError(f"package {name!r} is not installed", name=name)
+        module, _, function = self.where.partition(":")
+        loss: Callable[..., Any] = getattr(importlib.import_module(module), function)()
+        return loss
+
+
+def _is_there(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def from_package(
+    name: str,
+    load: Callable[[], Callable[..., Any]],
+    *,
+    distribution: str,
+    requires: tuple[str, ...],
+    family: str = "cross_entropy",
+    **declared: Any,
+) -> Implementation:
+    """The declaration of a loss of ``distribution``, which ``load`` adapts."""
+    return Implementation(
+        name=name,
+        load=FromPackages(f"{load.__module__}:{load.__name__}", requires),
+        family=family,
+        version=_version(distribution),
+        **declared,
+    )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,157 @@
+"""What lets packages written for GPUs, or for other packages, run where they are tested.
+
+Each shim is from outside the package: nothing of its own code is changed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+
+#: Triton's interpreter takes some milliseconds for each row of a case.
+ELEMENTS = 500
+
+
+@cache
+def triton_anywhere() -> None:
+    """Let Triton kernels run here: by its interpreter where torch sees no GPU.
+
+    To be called before a package that defines kernels is imported.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    os.environ["TRITON_INTERPRET"] = "1"
+    _complete_the_interpreter()
+
+
+def _complete_the_interpreter() -> None:
+    """Where Triton 3.9's interpreter is not as the compiler.
+
+    A Python float that is passed to a kernel is a float32 scalar there, with methods; the
+    interpreter leaves it a float.  ``libdevice`` functions have no body.  float32 is rounded
+    to bfloat16, not truncated, and ``tl.dot`` multiplies bfloat16 numbers, not their bits.
+    """
+    import numpy as np
+    import triton.language as tl
+    from triton.language.extra import libdevice
+    from triton.runtime import interpreter
+
+    convert = interpreter._implicit_cvt  # noqa: SLF001 - the shim is about this very function
+
+    def converted(argument: Any) -> Any:
+        if type(argument) is float:
+            value = interpreter.TensorHandle(np.array([argument], dtype=np.float32), tl.float32)
+            return tl.tensor(value, tl.float32)
+        return convert(argument)
+
+    interpreter._implicit_cvt = converted  # noqa: SLF001 - likewise
+    libdevice.tanh = _elementwise(np.tanh)
+    libdevice.log1p = _elementwise(np.log1p)
+    _mend_bfloat16(interpreter.InterpreterBuilder)
+
+
+def _mend_bfloat16(builder: Any) -> None:
+    import torch
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    cast, dot = builder.cast_impl, builder.create_dot
+
+    def widened(handle: Any) -> Any:
+        bits = torch.from_numpy(handle.data.view("int16").copy())
+        return TensorHandle(bits.view(torch.bfloat16).float().numpy(), tl.float32)
+
+    def cast_impl(self: Any, handle: Any, kind: Any) -> Any:
+        source, target = handle.dtype.scalar, kind.scalar
+        if source == tl.bfloat16 and target == tl.float32:
+            return widened(handle)
+        if source == tl.float32 and target == tl.bfloat16:
+            rounded = torch.from_numpy(handle.data.copy()).to(torch.bfloat16)
+            return TensorHandle(rounded.view(torch.int16).numpy().view("uint16"), tl.bfloat16)
+        return cast(self, handle, kind)
+
+    def create_dot(self: Any, left: Any, right: Any, *rest: Any) -> Any:
+        factors = (widened(f) if f.dtype.scalar == tl.bfloat16 else f for f in (left, right))
+        return dot(self, *factors, *rest)
+
+    builder.cast_impl, builder.create_dot = cast_impl, create_dot
+
+
+def _elementwise(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A ``libdevice`` function of the interpreter, by NumPy."""
+
+    def computed(argument: Any) -> Any:
+        import triton.language as tl
+        from triton.runtime.interpreter import TensorHandle
+
+        data = function(argument.handle.data)
+        return tl.tensor(TensorHandle(data, argument.handle.dtype), argument.type)
+
+    return computed
+
+
+@cache
+def torchvision_operators() -> None:
+    """Declare the operators that torchvision registers from C++.
+
+    A torchvision built for another torch (CUDA's, beside a CPU one) cannot load them, and its
+    import fails where it registers their fakes.  No loss uses them.
+    """
+    import torch
+
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    library: Any = cast(Any, torch.library.Library)("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _kept.append(library)
+
+
+#: A library's definitions last as long as the object does.
+_kept: list[Any] = []
+
+
+def load_file(package: str, path: str, stubs: Mapping[str, Mapping[str, Any]]) -> ModuleType:
+    """One file of an installed package, without importing the package.
+
+    ``stubs`` are modules that the file finds while it is imported, with their contents.
+    """
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations
+    place = Path(next(iter(spec.submodule_search_locations))) / path
+    name = ".".join([package, *Path(path).with_suffix("").parts])
+    file_spec = importlib.util.spec_from_file_location(name, place)
+    assert file_spec is not None and file_spec.loader is not None
+    module = importlib.util.module_from_spec(file_spec)
+    with _stubbed({**stubs, name: {}}):
+        sys.modules[name] = module
+        file_spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _stubbed(stubs: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    before = {name: sys.modules.get(name) for name in stubs}
+    for name, contents in stubs.items():
+        module = ModuleType(name)
+        vars(module).update(contents)
+        module.__path__ = []
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = earlier

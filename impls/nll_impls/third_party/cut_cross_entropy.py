@@ -1,0 +1,42 @@
+"""Apple's cut cross entropy: a linear cross entropy that never makes the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ._package import from_package
+from ._shims import ELEMENTS, triton_anywhere
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load() -> Callable[..., Any]:
+    """``linear_cross_entropy`` with its defaults, in the call of the family."""
+    triton_anywhere()
+    from cut_cross_entropy import linear_cross_entropy
+
+    def cut_cross_entropy(
+        input: Tensor, linear_weight: Tensor, target: Tensor, **options: Any
+    ) -> Any:
+        return linear_cross_entropy(input, linear_weight, target, **options)
+
+    return cut_cross_entropy
+
+
+IMPLEMENTATIONS = (
+    from_package(
+        "cut_cross_entropy",
+        load,
+        family="linear_cross_entropy",
+        distribution="cut-cross-entropy",
+        requires=("cut_cross_entropy", "triton"),
+        lacks=("unbatched", "soft_target"),
+        promises=("ignore_index",),
+        # By design no float32 backward; Triton's interpreter multiplies bfloat16 wrongly.
+        dtypes=("float16",),
+        max_elements=ELEMENTS,
+        url="https://github.com/apple/ml-cross-entropy",
+    ),
+)
