@@ -35,4 +35,7 @@ FAMILY = Family(
         "half_output": ("input", "float32"),
     },
     differentiable=("input", "linear_weight", "linear_bias"),
+    axes="NxHxC",
+    shapes=("1024x512x8192",),
+    eager="torch.nn.functional:linear_cross_entropy",
 )
