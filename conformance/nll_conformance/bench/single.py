@@ -51,10 +51,12 @@ def prepare(
     device: str = "cpu",
     phase: Pass = "both",
     family: str | None = None,
+    verified: bool = True,
 ) -> Prepared:
     """Load ``target`` and verify it on inputs of that shape, as ``"2048x32000"``.
 
-    Raises UsageError where it is not installed, or does not take this dtype, device or
+    ``verified=False`` is for measuring the memory of a process, most of which would be the
+    oracle's.  Raises UsageError where it is not installed, or does not take this dtype, device or
     size; WrongAnswer where it is wrong; and whatever the loss raises.
     """
     subject = Engine(Wish(target, family), lambda case: None).subject
@@ -72,7 +74,7 @@ def prepare(
     place = Workplace([inputs.build(case) for case in given])
     loss = Loss(subject, place, phase)
     answers = []
-    for number, built in enumerate(place.inputs):
+    for number, built in enumerate(place.inputs if verified else ()):
         answer = loss.answer(loss.ready(number)(), keep=True)
         verify(built, [answer])
         if answer.wrong:

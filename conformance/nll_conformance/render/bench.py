@@ -45,8 +45,9 @@ def _group(console: Console, key: Key, lines: Sequence[Line]) -> None:
     table = Table(title=_title(key), title_justify="left", title_style="bold", box=None)
     shown = [name for name, least in COLUMNS.items() if console.width >= least]
     for name in shown:
-        justify = "left" if name == "implementation" else "right"
-        table.add_column(name, justify=justify, no_wrap=True)
+        table.add_column(
+            name, justify="left" if name == "implementation" else "right", no_wrap=True
+        )
     timed = [line for line in lines if line.outcome == "timed"]
     for line in sorted(timed, key=lambda line: line.time_ms or 0.0):
         cells = dict(zip(COLUMNS, _cells(line), strict=True))
