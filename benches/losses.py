@@ -24,21 +24,25 @@ else:
     NAMES = {name: declared.family for name, declared in registered().items()}
 
 FULL = os.environ.get("NLL_BENCH") == "full"
-#: Large enough to leave the caches (33 MB in float32), small enough for many commits.
-SHAPES = {
-    "cross_entropy": ("1024x8192", "8192x1000"),
-    "nll": ("8192x1000",),
-    "prob_nll": ("8192x1000",),
-    "gaussian_nll": ("2048x512",),
-    "poisson_nll": ("2048x512",),
-    "bce_with_logits": ("2048x512",),
-    "linear_cross_entropy": ("512x256x8192",),
-    "causal_cross_entropy": ("4x128x8192",),
-}
+#: Title of the classes, family, shapes, dtypes.  Large enough to leave the caches (33 MB in
+#: float32 for cross entropy), small enough for many commits.
+SETS = (
+    ("CrossEntropy", "cross_entropy", ("1024x8192", "8192x1000"), ("float32",)),
+    ("CrossEntropyBfloat16", "cross_entropy", ("8192x1000",), ("bfloat16",)),
+    ("Nll", "nll", ("8192x1000",), ("float32",)),
+    ("ProbNll", "prob_nll", ("8192x1000",), ("float32",)),
+    ("GaussianNll", "gaussian_nll", ("2048x512",), ("float32",)),
+    ("PoissonNll", "poisson_nll", ("2048x512",), ("float32",)),
+    ("BceWithLogits", "bce_with_logits", ("2048x512",), ("float32",)),
+    ("Linear", "linear_cross_entropy", ("512x256x8192",), ("float32",)),
+    ("Causal", "causal_cross_entropy", ("4x128x8192",), ("float32",)),
+)
+LARGE = (
+    ("Large", "cross_entropy", ("2048x32000", "512x128256"), ("float32", "bfloat16")),
+    ("LargeLinear", "linear_cross_entropy", ("1024x1024x32000",), ("float32",)),
+)
 if FULL:
-    SHAPES["cross_entropy"] += ("2048x32000", "512x128256", "65536x64")
-    SHAPES["linear_cross_entropy"] += ("1024x1024x32000",)
-DTYPES = ("float32", "bfloat16")
+    SETS += LARGE
 PASSES = ("both", "forward") if FULL else ("both",)
 KEYS = ("implementation", "family", "shape", "dtype", "device", "pass")
 
@@ -49,17 +53,13 @@ def _devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
-def _params(family: str) -> tuple[tuple[str, ...], ...]:
-    names = tuple(name for name, own in NAMES.items() if own == family)
-    return names, (family,), SHAPES[family], DTYPES, _devices(), PASSES
-
-
-def _skip(family: str, shape: str, dtype: str) -> None:
-    """Bfloat16 at the first shape of cross entropy only, unless everything is asked for."""
+def _installed() -> None:
     if MISSING is not None:
         raise NotImplementedError(f"this commit has no benchmark: {MISSING}")
-    if dtype != "float32" and not FULL and shape != SHAPES["cross_entropy"][0]:
-        raise NotImplementedError("not in the default set; NLL_BENCH=full has it")
+
+
+def _of(family: str) -> tuple[str, ...]:
+    return tuple(name for name, own in NAMES.items() if own == family)
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,7 +86,7 @@ class _Time:
     timeout = 120.0
 
     def setup(self, name, family, shape, dtype, device, phase):
-        _skip(family, shape, dtype)
+        _installed()
         self.call = _prepared(name, shape, dtype, device, phase).ready()
 
     def time_loss(self, *_):
@@ -96,16 +96,11 @@ class _Time:
 def _measure() -> dict[tuple[str, ...], dict[str, object]]:
     """One interleaved benchmark of each family, made once for a commit: lines by their keys."""
     found: dict[tuple[str, ...], dict[str, object]] = {}
-    for family, shapes in SHAPES.items() if MISSING is None else ():
-        names = [name for name, own in NAMES.items() if own == family]
-        for shape in shapes if names else ():
-            first = shape == SHAPES["cross_entropy"][0]
+    for _, family, shapes, dtypes in SETS if MISSING is None else ():
+        names = _of(family)
+        if names:
             options = Options(
-                shape=(shape,),
-                dtype=DTYPES if FULL or first else DTYPES[:1],
-                device=_devices(),
-                passes=PASSES,
-                rounds=7,
+                shape=shapes, dtype=dtypes, device=_devices(), passes=PASSES, rounds=7
             )
             bench = Bench(names, options, _Silence())
             bench.load()
@@ -129,7 +124,7 @@ class _Track:
     def _fact(self, what, found, key):
         line = found.get(key)
         if line is None or line["outcome"] not in (*BAD_OUTCOMES, "timed"):
-            raise NotImplementedError("not in the default set, not installed, or not supported")
+            raise NotImplementedError("not installed, or not supported")
         if line["outcome"] != "timed":
             raise AssertionError(f"{line['outcome']}: {line['message']}")
         return float("nan") if line[what] is None else line[what]
@@ -151,10 +146,10 @@ class _Track:
 
 
 # asv multiplies the parameters of a class, and families differ in shapes and implementations.
-for _family in SHAPES:
-    _title = "".join(word.title() for word in _family.split("_"))
+for _title, _family, _shapes, _dtypes in SETS:
+    _params = (_of(_family), (_family,), _shapes, _dtypes, _devices(), PASSES)
     for _base in (_Time, _Track):
-        _own = {"params": _params(_family), "__module__": __name__, "__doc__": _base.__doc__}
+        _own = {"params": _params, "__module__": __name__, "__doc__": _base.__doc__}
         _name = f"{_title}{_base.__name__[1:]}"
         globals()[_name] = type(_name, (_base,), _own)
 
@@ -167,7 +162,7 @@ class Memory:
     params = ("torch_cross_entropy", "gathered", "online_softmax")
 
     def setup(self, name):
-        _skip("cross_entropy", SHAPES["cross_entropy"][0], "float32")
+        _installed()
         try:
             self.prepared = prepare(name, self.shape, verified=False)
         except UsageError as error:
