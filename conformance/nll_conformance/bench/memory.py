@@ -3,7 +3,8 @@
 On a CPU torch's allocator keeps no count, and would not see what Numba, NumPy or C++
 allocate.  Linux does: after what was freed has gone back to the system, the high-water mark
 of resident memory is set back, and its rise during the call is what the call touched at a
-time.  Memory that a loss allocated earlier and keeps is not added.
+time.  Memory that a loss allocated earlier and keeps is not added.  What the allocator leaves
+unused between blocks is; it varies, so that the smallest of a few measurements counts.
 """
 
 from __future__ import annotations
@@ -17,14 +18,27 @@ from typing import Any
 
 import torch
 
+#: Measurements of which the smallest counts.
+REPEAT = 3
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
-def added_bytes(call: Callable[[], Any], device: str) -> int | None:
-    """The peak that the call adds in bytes; None where this system cannot tell."""
-    gc.collect()
-    return _on_gpu(call) if device == "cuda" else _on_cpu(call)
+def added_bytes(ready: Callable[[], Callable[[], Any]], device: str) -> int | None:
+    """The peak that a call adds in bytes; None where this system cannot tell.
+
+    ``ready`` prepares a call, which is not measured, and returns it.
+    """
+    found = []
+    for _ in range(REPEAT):
+        call = ready()
+        gc.collect()
+        added = _on_gpu(call) if device == "cuda" else _on_cpu(call)
+        if added is None:
+            return None
+        found.append(added)
+    return min(found)
 
 
 def _on_cpu(call: Callable[[], Any]) -> int | None:

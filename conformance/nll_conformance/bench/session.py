@@ -53,11 +53,11 @@ class Bench:
     absent: list[tuple[str, str, str]] = field(default_factory=list)
     interrupted: bool = False
 
-    def load(self) -> None:
+    def load(self, *, eager_too: bool = True) -> None:
         """Resolve the targets and add PyTorch's own loss of each family; UsageError."""
         for target in self.targets:
             self._load(target)
-        for name in self.families:
+        for name in self.families if eager_too else ():
             own = eager(name)
             if own is not None and all(s.function is not own for s in self.subjects):
                 wish = Wish(str(family(name).eager), name)
@@ -89,11 +89,11 @@ class Bench:
 
     # --- measuring -----------------------------------------------------------------------
 
-    def keys(self) -> list[Key]:
-        """What is measured, one after the other."""
+    def keys(self, families: Sequence[str] = ()) -> list[Key]:
+        """What is measured, one after the other, of all families or of these."""
         return [
             Key(name, dtype, device, shape, phase)
-            for name in self.families
+            for name in families or self.families
             for shape in self.options.shape or family(name).shapes
             for dtype in self.options.dtype
             for device in self.options.device
@@ -268,7 +268,7 @@ class _Entry:
 
     def _with_memory(self, line: Line, contestant: Contestant) -> Line:
         self._say(f"memory of {contestant.name}", self._steps)
-        added = memory.added_bytes(contestant.ready(0), self.key.device)
+        added = memory.added_bytes(lambda: contestant.ready(0), self.key.device)
         if added is None:
             limit = "peak memory not measured: it takes Linux and a writable /proc/self/clear_refs"
             return replace(line, limits=(*line.limits, limit))

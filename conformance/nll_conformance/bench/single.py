@@ -40,7 +40,7 @@ class Prepared:
 
     def added_bytes(self) -> int | None:
         """The peak of memory that a call adds; None where the system cannot tell."""
-        return memory.added_bytes(self.ready(), self.device)
+        return memory.added_bytes(self.ready, self.device)
 
 
 def prepare(

@@ -32,17 +32,36 @@ from .check_ import Words
     help="Default: both.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=11, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=None, help="Default: torch's.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=None, help="Default: torch's; 1 with --against."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Order of the rounds.")
+@click.option("--against", metavar="OLD", help="A commit or folder: is the code slower now?")
+@click.option(
+    "--limit",
+    type=click.FloatRange(0, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="With --against: the slowdown that is accepted.",
+)
 @click.option("--json", "path", type=click.Path(), metavar="FILE", help="JSON Lines.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, targets: tuple[str, ...], path: str | None, **given: Any
+    ctx: click.Context,
+    /,
+    targets: tuple[str, ...],
+    path: str | None,
+    against: str | None,
+    limit: float,
+    **given: Any,
 ) -> None:
     """Time each TARGET beside a copy of the logits, all of them in turn in every round.
 
     Each is verified on that very input first; a wrong one is not timed. Memory is the peak
     that a call adds. Exit 1 if a target was wrong or raised, or if none could be timed.
+
+    With --against each TARGET is compared with its own older code instead, both running in
+    turn; exit 1 if one is slower than the limit, or a call adds more memory.
     """
     if not targets:
         raise UsageError("give at least one TARGET: a name, package.module:attr, file.py:attr.")
@@ -59,8 +78,12 @@ def command(
             if word not in choices:
                 raise unknown(what, word, choices)
     _require_devices(given["device"])
-    started, lines = time.monotonic(), list[Line]()
     options = Options(**given)
+    if against is not None:
+        if path is not None:
+            raise UsageError("--json is not for --against: a comparison has no lines.")
+        ctx.exit(1 if _compare(targets, options, against, limit) else 0)
+    started, lines = time.monotonic(), list[Line]()
     with _Progress() as progress:
         bench = Bench(targets, options, progress)
         bench.load()
@@ -76,6 +99,45 @@ def command(
         ctx.exit(130)
     outcomes = {line.outcome for line in lines if line.implementation not in REFERENCES}
     ctx.exit(1 if outcomes & set(BAD_OUTCOMES) or "timed" not in outcomes else 0)
+
+
+def _compare(targets: tuple[str, ...], options: Any, old: str, limit: float) -> bool:
+    """Compare each target with its older code; whether any got worse."""
+    from ..bench.session import Bench
+    from ..bench.sources import before, locate
+    from ..render.bench import comparison
+
+    worse = False
+    with _Progress() as progress:
+        bench = Bench(targets, options, progress)
+        bench.load(eager_too=False)
+        for target, subject in zip(targets, bench.subjects, strict=True):
+            new = locate(target)
+            for key in bench.keys((subject.implementation.family,)):
+                with before(new, old) as then:
+                    found = _compared(then, new, key, options, limit, progress)
+                progress.clear()
+                click.echo(comparison(target, key, found, limit))
+                worse = worse or found.alarm
+    return worse
+
+
+def _compared(then: Any, new: Any, key: Any, options: Any, limit: float, progress: Any) -> Any:
+    from ..bench.gate import compare
+
+    return compare(
+        then,
+        new,
+        limit,
+        options.seed,
+        options.threads or 1,
+        lambda text: progress.doing(text, 0, 1),
+        shape=key.shape,
+        dtype=key.dtype,
+        device=key.device,
+        phase=key.phase,
+        family=key.family,
+    )
 
 
 def _require_devices(devices: tuple[str, ...]) -> None:
@@ -127,9 +189,13 @@ class _Progress:
         if self._shown:
             click.echo(f"\r{what[:78]:<78}", err=True, nl=False)
 
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            click.echo(f"\r{'':<78}\r", err=True, nl=False)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
-            click.echo(f"\r{'':<78}\r", err=True, nl=False)
+        self.clear()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..bench.gate import Comparison
 from ..bench.lines import BAD_OUTCOMES, Key, Line
 from .text import one_line
 
@@ -65,6 +66,21 @@ def _group(console: Console, key: Key, lines: Sequence[Line]) -> None:
         whose = "" if len(names) == len(timed) else f" ({', '.join(map(_name, names))})"
         console.print(Text(f"  {limit}{whose}", style="dim"), soft_wrap=True)
     console.print()
+
+
+def comparison(target: str, key: Key, found: Comparison, limit: float) -> str:
+    """One line: the verdict, the numbers behind it, memory where it grew."""
+    ratio = found.ratio
+    interval = "" if ratio.low is None else f" ({ratio.low:.3f} to {ratio.high:.3f})"
+    word = "SLOWER" if found.verdict == "slower" else found.verdict
+    text = (
+        f"{word}: {_name(target)}, {_title(key)}: {ratio.value:.3f} x the old time{interval}, "
+        f"limit {1 + limit:.2f}, {found.rounds} rounds, "
+        f"{_number(found.old_ms)} ms of the processor then, {_number(found.new_ms)} now"
+    )
+    if found.larger:
+        text += f"; MORE MEMORY: {found.old_bytes} bytes added then, {found.new_bytes} now"
+    return text
 
 
 def _title(key: Key) -> str:
