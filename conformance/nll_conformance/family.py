@@ -39,6 +39,11 @@ class Family:
     on_promise: tuple[str, ...] = ()
     #: Tensors whose gradient the plain case asks for.
     differentiable: tuple[str, ...] = ("input",)
+    #: What the numbers of a benchmark's shape mean, and the shapes that are taken unasked.
+    axes: str = "NxC"
+    shapes: tuple[str, ...] = ("2048x32000", "8192x1000")
+    #: PyTorch's own function, which others are timed against, where it has one.
+    eager: str | None = None
 
     @property
     def arguments(self) -> tuple[str, ...]:

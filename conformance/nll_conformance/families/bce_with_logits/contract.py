@@ -31,4 +31,7 @@ FAMILY = Family(
     },
     extra_arguments=("size_average", "reduce"),
     differentiable=("input", "target"),
+    axes="NxD",
+    shapes=("2048x512",),
+    eager="torch.nn.functional:binary_cross_entropy_with_logits",
 )

@@ -23,4 +23,6 @@ FAMILY = Family(
         "empty_mean": ("nan", "zero"),
         "half_output": ("input", "float32"),
     },
+    axes="BxTxV",
+    shapes=("4x512x32000",),
 )

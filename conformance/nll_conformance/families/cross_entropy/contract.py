@@ -37,4 +37,5 @@ FAMILY = Family(
         "half_output": ("input", "float32"),
     },
     extra_arguments=("size_average", "reduce"),
+    eager="torch.nn.functional:cross_entropy",
 )

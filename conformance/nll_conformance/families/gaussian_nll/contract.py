@@ -35,4 +35,7 @@ FAMILY = Family(
         "half_output": ("input", "float32"),
     },
     differentiable=("input", "target", "var"),
+    axes="NxD",
+    shapes=("2048x512",),
+    eager="torch.nn.functional:gaussian_nll_loss",
 )

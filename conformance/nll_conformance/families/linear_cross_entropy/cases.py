@@ -63,6 +63,14 @@ def resize_hidden(draft: Draft, size: int) -> None:
         draft.change("linear_bias", shape=(draft.classes,))
 
 
+def enlarge(draft: Draft, shape: tuple[int, ...]) -> None:
+    """``(N, H, C)`` of a benchmark; the head shrinks with H so that logits keep their size."""
+    rows, size, classes = shape
+    draft.resize((rows,), classes)
+    resize_hidden(draft, size)
+    draft.change("linear_weight", scale=-max(1, size.bit_length() // 2))
+
+
 def column(draft: Draft, index: int, value: float) -> tuple[Edit, ...]:
     """The head's row that gives class ``index`` the logit ``value`` in every row."""
     return ((index, None), 0.0), ((index, 0), value)

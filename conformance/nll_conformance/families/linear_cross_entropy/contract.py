@@ -37,4 +37,7 @@ FAMILY = Family(
     # No tensor of all rows and classes is ever there: the logits come in chunks.
     on_promise=("chunked",),
     differentiable=("input", "linear_weight", "linear_bias"),
+    axes="NxHxC",
+    shapes=("1024x512x8192",),
+    eager="torch.nn.functional:linear_cross_entropy",
 )

@@ -32,4 +32,6 @@ FAMILY = Family(
         "half_output": ("input", "float32"),
     },
     extra_arguments=("size_average", "reduce"),
+    shapes=("8192x1000", "65536x64"),
+    eager="torch.nn.functional:nll_loss",
 )

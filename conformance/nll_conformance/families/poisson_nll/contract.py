@@ -29,4 +29,7 @@ FAMILY = Family(
     },
     extra_arguments=("size_average", "reduce"),
     differentiable=("input", "target"),
+    axes="NxD",
+    shapes=("2048x512",),
+    eager="torch.nn.functional:poisson_nll_loss",
 )

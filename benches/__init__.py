@@ -1,0 +1,1 @@
+"""Benchmarks over commits, for asv; ``desk`` holds those for pytest-benchmark."""
