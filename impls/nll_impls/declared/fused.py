@@ -36,4 +36,12 @@ IMPLEMENTATIONS = (
     _cpu("fused"),
     _cpu("fused_workspace"),
     _cpu("fused_inplace", mutates=("input",)),
+    _fused(
+        "fused_linear",
+        "linear:fused_linear",
+        family="linear_cross_entropy",
+        lacks=("target_gradient",),
+        promises=("deterministic",),
+        devices=("cpu",),
+    ),
 )

@@ -29,16 +29,16 @@ from .threads import run
 #: Gives memory for a contiguous tensor like the given one.
 Into = Callable[[Tensor], Tensor]
 #: Dtypes in which scaling the gradient afterwards rounds no more than computing it does.
-_EARLY = (torch.float32, torch.float64)
+EARLY = (torch.float32, torch.float64)
 #: How many portions of rows each thread takes, so that a hindered one does not delay the others.
 _PORTIONS = 16
 
 
 @dataclass
-class _Rows:
+class Rows:
     """The rows of a call as the kernels take them; ``n`` rows of ``c`` classes."""
 
-    logits: Tensor  #: (*rows, c) contiguous
+    logits: Tensor  #: (*rows, c), contiguous when a kernel runs
     target: Tensor | None  #: (n,) int64; none if the target is probabilities
     ignore_index: int
     weight: Tensor | None  #: (c,) float64
@@ -56,13 +56,12 @@ class _Rows:
         ignore_index: int,
         reduction: str,
         label_smoothing: float,
-    ) -> _Rows:
+    ) -> Rows:
         """The rows of a call; ValueError, TypeError or IndexError if it makes no sense."""
         if input.device.type != "cpu":
             raise ValueError(f"this loss runs on the CPU; the logits are on {input.device}")
         args = (weight, ignore_index, reduction, label_smoothing)
         logits, labels = checked(input, target, *args)
-        logits = logits.contiguous()
         classes = logits.shape[-1]
         if weight is not None:
             weight = weight.detach().to(torch.float64).contiguous()
@@ -119,6 +118,14 @@ class _Rows:
         _, total, mass, cross = torch.from_numpy(self.found)
         losses: Tensor = total.log().mul_(mass).sub_(cross)
         return losses
+
+    def reduced(self, reduction: str, shape: torch.Size) -> Tensor:
+        """The result of the call, rows of that shape, in float64."""
+        losses = self.losses()
+        if reduction == "none":
+            return losses.reshape(shape)
+        total = losses.sum()
+        return total / self.counted if reduction == "mean" else total
 
     def factor(self, reduction: str) -> float:
         """What the reduction multiplies each row's gradient by."""
@@ -177,13 +184,14 @@ class _Fused(torch.autograd.Function):
     ) -> Tensor:
         """One sweep over the rows: for the loss alone, or for loss and gradient."""
         _, reduction, label_smoothing = options
-        rows = _Rows.of(input, target, weight, *options)
+        rows = Rows.of(input, target, weight, *options)
+        rows.logits = rows.logits.contiguous()
         by_input, by_target = ctx.needs_input_grad[:2]
         if by_input and into is None:
             with torch.enable_grad():
                 _Overwritten.apply(input)  # type: ignore[no-untyped-call]
         ctx.rows, ctx.into = rows, into
-        ctx.early = reduction != "none" and input.dtype in _EARLY
+        ctx.early = reduction != "none" and input.dtype in EARLY
         ctx.factor, ctx.target_dtype = rows.factor(reduction), target.dtype
         # target and weight are saved where backward reads them: a change is then noticed
         saved = [None, None, None if ctx.early else target, None if ctx.early else weight]
@@ -197,21 +205,14 @@ class _Fused(torch.autograd.Function):
             rows.run(loss_kernel)
             saved[0] = input.detach() if by_input else None
         ctx.save_for_backward(*saved)
-        losses = rows.losses()
-        shape = rows.logits.shape[:-1]
+        shape, dtype = rows.logits.shape[:-1], input.dtype
         del rows.logits  # saved above, where it is needed
-        if reduction == "none":
-            return losses.reshape(shape).to(input.dtype)
-        total = losses.sum()
-        if reduction == "mean":
-            total /= rows.counted
-        return total.to(input.dtype)
+        return rows.reduced(reduction, shape).to(dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient that forward has found, scaled; or that of a second sweep."""
-        if torch.is_grad_enabled():
-            raise RuntimeError("this loss has no second derivative (create_graph=True)")
+        refuse_second_derivative()
         kept, by_target, _, _ = ctx.saved_tensors
         pull = (upstream.double() * ctx.factor).reshape(-1)
         pull = pull.expand(ctx.rows.found.shape[1]).contiguous()
@@ -224,7 +225,13 @@ class _Fused(torch.autograd.Function):
         return to_input, to_target, None, None, None
 
 
-def _graph_is_kept() -> bool:
+def refuse_second_derivative() -> None:
+    """RuntimeError where backward is asked for a gradient that can be differentiated again."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("a fused loss has no second derivative (create_graph=True)")
+
+
+def graph_is_kept() -> bool:
     """Whether backward may come again (``retain_graph``); if torch does not say, it may."""
     tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)  # noqa: SLF001
     return bool(tell()) if tell else True
@@ -232,7 +239,7 @@ def _graph_is_kept() -> bool:
 
 def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
     """The gradient times what flows back; its own memory, if nobody needs it afterwards."""
-    if _graph_is_kept():
+    if graph_is_kept():
         return gradient * upstream
     return gradient if upstream.item() == 1.0 else gradient.mul_(upstream)
 
@@ -240,7 +247,7 @@ def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
 def _late(ctx: Any, input: Tensor, pull: Tensor) -> Tensor:
     """The gradient of the logits in a sweep of its own, row n scaled by pull[n]."""
     rows, into = ctx.rows, ctx.into
-    if into is None and _graph_is_kept():
+    if into is None and graph_is_kept():
         into = fresh
     rows = replace(rows, logits=classes_last(input).contiguous())
     gradient = _place(rows.logits, input, into)
@@ -272,7 +279,7 @@ def _classes_back(tensor: Tensor) -> Tensor:
     return tensor.movedim(-1, 0 if tensor.dim() == 1 else 1)
 
 
-def _target_gradient(rows: _Rows, weight: Tensor | None, label_smoothing: float) -> Tensor:
+def _target_gradient(rows: Rows, weight: Tensor | None, label_smoothing: float) -> Tensor:
     """The derivative of each row's loss by its probabilities, -(1 - eps) w log p: (*rows, c)."""
     logits = widened(rows.logits)
     each = torch.ones((), dtype=logits.dtype) if weight is None else weight.to(logits.dtype)
