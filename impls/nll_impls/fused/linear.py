@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..losses.rows import widened
-from .cpu import Rows, graph_is_kept, refuse_second_derivative
-from .kernels import early_kernel, late_kernel, loss_kernel
+from .cpu import ENGINE
+from .function import Rows, graph_is_kept, refuse_second_derivative
 
 #: No input takes more chunks of rows than this.
 CHUNKS = 16
@@ -54,16 +53,15 @@ class _FusedLinear(torch.autograd.Function):
         given = (hidden, head, bias)
         ctx.rows, ctx.early = rows, reduction != "none"
         if ctx.early and any(ctx.needs_input_grad[:3]):
-            pull = np.array([rows.factor(reduction)])
             grads = _zeros(*given)
             for part, chunk in _chunks(rows, *given):
-                chunk.run(early_kernel, chunk.logits, pull)
+                ENGINE.early(chunk, chunk.logits, rows.factor(reduction))
                 _add(grads, part, chunk.logits, hidden, head)
             ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in given]
             ctx.save_for_backward(*grads)
         else:
             for _, chunk in _chunks(rows, *given):
-                chunk.run(loss_kernel)
+                ENGINE.loss(chunk)
             ctx.save_for_backward(*given, *watched)
         return rows.reduced(reduction, hidden.shape[:1])
 
@@ -81,9 +79,9 @@ class _FusedLinear(torch.autograd.Function):
         else:
             given = ctx.saved_tensors[:3]
             grads = _zeros(*given)
-            pull = upstream.double().contiguous().numpy()
+            pull = upstream.double().contiguous()
             for part, chunk in _chunks(ctx.rows, *given):
-                chunk.run(late_kernel, chunk.logits, pull[part])
+                ENGINE.late(chunk, chunk.logits, pull[part])
                 _add(grads, part, chunk.logits, *given[:2])
             dtypes = [None if tensor is None else tensor.dtype for tensor in given]
         pairs = zip(grads, dtypes, strict=True)
@@ -181,8 +179,10 @@ def fused_linear(
         raise RuntimeError("fused_linear has no gradient for class probabilities")
     # one number seen C times: the shape that the rows' checks ask for, in no memory
     outline = widened(input.detach()).new_zeros(()).expand(*input.shape[:-1], classes)
+    if input.device.type != "cpu":
+        raise ValueError(f"this loss runs on the CPU; the hidden states are on {input.device}")
     options = (ignore_index, reduction, label_smoothing)
-    rows = Rows.of(outline, target, weight, *options)
+    rows = Rows.of(outline, target, weight, *options, ENGINE)
     # whatever stands in ignored rows, NaN times zero must not reach the head
     hidden = input.reshape(-1, size)
     if rows.target is not None:
