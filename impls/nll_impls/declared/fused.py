@@ -37,6 +37,14 @@ IMPLEMENTATIONS = (
     _cpu("fused_workspace"),
     _cpu("fused_inplace", mutates=("input",)),
     _fused(
+        "fused_triton",
+        "on_triton:fused_triton",
+        family="cross_entropy",
+        # What the interpreter does in a reasonable time.
+        max_elements=4096,
+    ),
+    _fused("fused_compiled", "compiled:fused_compiled", family="cross_entropy"),
+    _fused(
         "fused_linear",
         "linear:fused_linear",
         family="linear_cross_entropy",
