@@ -65,23 +65,11 @@ class Rows:
         Indices outside ``[0, c)`` that are not ignored raise where they are looked up.
         Logits that are not blanked stay as they are, in whatever memory they have.
         """
-        if not input.is_floating_point():
-            raise TypeError(f"input must be a floating tensor, not {input.dtype}")
-        if input.dim() == 0:
-            raise ValueError("input needs a class dimension: (C,), (N, C) or (N, C, d1, ...)")
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing must be in [0, 1], not {label_smoothing}")
-        logits = _classes_last(input)
-        if weight is not None and weight.shape != logits.shape[-1:]:
-            raise ValueError(
-                f"weight has shape {tuple(weight.shape)} for {logits.shape[-1]} classes"
-            )
+        logits, target = checked(input, target, weight, ignore_index, reduction, label_smoothing)
         if target.is_floating_point():
-            target, kept = _probabilities(input, target, ignore_index)
+            kept = torch.ones(target.shape[:-1], dtype=torch.bool, device=target.device)
         else:
-            target, kept = _indices(logits, target, ignore_index)
+            kept = target != ignore_index
         if mask is not None:
             if mask.dtype != torch.bool or mask.shape != kept.shape:
                 raise ValueError(f"mask must be boolean of shape {tuple(kept.shape)}")
@@ -179,11 +167,40 @@ class Rows:
         return torch.where(self.kept, widened(self.weight)[self.target], 0.0).sum()
 
 
-def _classes_last(tensor: Tensor) -> Tensor:
+def checked(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> tuple[Tensor, Tensor]:
+    """Logits and target of a call, classes last; ValueError or TypeError if it makes no sense.
+
+    The target is int64 (*rows), its range unchecked, or probabilities (*rows, c).
+    """
+    if not input.is_floating_point():
+        raise TypeError(f"input must be a floating tensor, not {input.dtype}")
+    if input.dim() == 0:
+        raise ValueError("input needs a class dimension: (C,), (N, C) or (N, C, d1, ...)")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be in [0, 1], not {label_smoothing}")
+    logits = classes_last(input)
+    if weight is not None and weight.shape != logits.shape[-1:]:
+        raise ValueError(f"weight has shape {tuple(weight.shape)} for {logits.shape[-1]} classes")
+    if target.is_floating_point():
+        return logits, _probabilities(input, target, ignore_index)
+    return logits, _indices(logits, target)
+
+
+def classes_last(tensor: Tensor) -> Tensor:
+    """A view (*rows, c) of a tensor (c,), (n, c) or (n, c, d1, ...)."""
     return tensor.movedim(0 if tensor.dim() == 1 else 1, -1)
 
 
-def _probabilities(input: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _probabilities(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     if target.shape != input.shape:
         raise ValueError(
             f"class probabilities have the input's shape {tuple(input.shape)}, "
@@ -191,16 +208,14 @@ def _probabilities(input: Tensor, target: Tensor, ignore_index: int) -> tuple[Te
         )
     if ignore_index >= 0:
         raise ValueError("ignore_index does not apply to class probabilities")
-    target = _classes_last(target)
-    return target, torch.ones(target.shape[:-1], dtype=torch.bool, device=target.device)
+    return classes_last(target)
 
 
-def _indices(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _indices(logits: Tensor, target: Tensor) -> Tensor:
     if target.dtype not in (torch.int64, torch.uint8):
         raise TypeError(f"class indices are int64 or uint8, not {target.dtype}")
     if target.shape != logits.shape[:-1]:
         raise ValueError(
             f"target has shape {tuple(target.shape)} for rows {tuple(logits.shape[:-1])}"
         )
-    indices = target.long()
-    return indices, indices != ignore_index
+    return target.long()

@@ -1,0 +1,284 @@
+"""What every fused cross entropy does around its kernels: the call, autograd, reductions.
+
+An engine has three kernels.  One finds the loss alone; one the gradient with it (``early``);
+one the gradient afterwards (``late``), where it cannot be known before backward because each
+row has an upstream gradient of its own (reduction "none"), or could not be scaled without
+rounding it twice (16-bit logits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from ..losses.rows import checked, classes_last, scaled, widened
+
+#: Gives memory for a contiguous tensor like the given one.
+Into = Callable[[Tensor], Tensor]
+#: weight, ignore_index, reduction, label_smoothing come with every call; these follow weight.
+Options = tuple[int, str, float]
+#: Dtypes in which scaling the gradient afterwards rounds no more than computing it does.
+EARLY = (torch.float32, torch.float64)
+
+
+class Engine(Protocol):
+    """The kernels, each one sweep over contiguous rows."""
+
+    def survey(
+        self, index: Tensor, ignore_index: int, classes: int, weight: Tensor | None
+    ) -> tuple[float, int]:
+        """The weight of all counted rows, and the first target that is no class (-1: none)."""
+
+    def loss(self, rows: Rows) -> None:
+        """Fill ``rows.found``."""
+
+    def early(self, rows: Rows, gradient: Tensor, pull: float) -> None:
+        """The same, and ``gradient`` (*rows, c), that of each row's loss times ``pull``.
+
+        ``gradient`` may be ``rows.logits`` itself.
+        """
+
+    def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
+        """``gradient`` from ``rows.found``, row n times ``pull[n]``, (n,) float64."""
+
+
+@dataclass
+class Rows:
+    """The rows of a call as the kernels take them; ``n`` rows of ``c`` classes."""
+
+    logits: Tensor  #: (*rows, c), contiguous when a kernel runs
+    target: Tensor | None  #: (n,) int64; none if the target is probabilities
+    ignore_index: int
+    weight: Tensor | None  #: (c,) float64
+    share: Tensor | None  #: (1, c) or (n, c), in the dtype that is computed in
+    hard: float
+    counted: float  #: what the mean divides by
+    found: Tensor  #: top, total, mass and cross of :mod:`kernels`, (4, n) float64
+
+    @classmethod
+    def of(
+        cls,
+        input: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        ignore_index: int,
+        reduction: str,
+        label_smoothing: float,
+        engine: Engine,
+    ) -> Rows:
+        """The rows of a call; ValueError, TypeError or IndexError if it makes no sense."""
+        args = (weight, ignore_index, reduction, label_smoothing)
+        logits, labels = checked(input, target, *args)
+        classes = logits.shape[-1]
+        if weight is not None:
+            weight = weight.detach().to(torch.float64).contiguous()
+        wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+        share = None
+        if label_smoothing != 0.0 or labels.is_floating_point():
+            each = input.new_ones((), dtype=torch.float64) if weight is None else weight
+            share = (each * (label_smoothing / classes)).expand(1, classes)
+            if labels.is_floating_point():
+                given = labels.reshape(-1, classes)
+                share = torch.addcmul(share, each, given.double(), value=1.0 - label_smoothing)
+            share = share.to(wide).contiguous()
+        rows = labels.numel() // classes if labels.is_floating_point() else labels.numel()
+        counted = float(rows)
+        index = None
+        if not labels.is_floating_point():
+            index = labels.reshape(-1).contiguous()
+            counted, wrong = engine.survey(index, ignore_index, classes, weight)
+            if wrong >= 0:
+                raise IndexError(
+                    f"target {int(index[wrong])} of row {wrong} is neither a class "
+                    f"(0 to {classes - 1}) nor ignore_index ({ignore_index})"
+                )
+        return cls(
+            logits=logits,
+            target=index,
+            ignore_index=ignore_index,
+            weight=weight,
+            share=share,
+            hard=0.0 if index is None else 1.0 - label_smoothing,
+            counted=counted,
+            found=torch.empty(4, rows, dtype=torch.float64, device=input.device),
+        )
+
+    def losses(self) -> Tensor:
+        """Row losses (n,) in float64, from what a sweep has found."""
+        _, total, mass, cross = self.found
+        losses: Tensor = total.log().mul_(mass).sub_(cross)
+        return losses
+
+    def reduced(self, reduction: str, shape: torch.Size) -> Tensor:
+        """The result of the call, rows of that shape, in float64."""
+        losses = self.losses()
+        if reduction == "none":
+            return losses.reshape(shape)
+        total = losses.sum()
+        return total / self.counted if reduction == "mean" else total
+
+    def factor(self, reduction: str) -> float:
+        """What the reduction multiplies each row's gradient by."""
+        if reduction != "mean":
+            return 1.0
+        return 1.0 / self.counted if self.counted else float("inf")
+
+
+class _Overwritten(torch.autograd.Function):
+    """Marks logits that a loss has overwritten, so that nobody takes them for logits.
+
+    What had saved them before finds their version changed; what differentiates through them
+    afterwards ends here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        """The logits, marked as changed; RuntimeError if they are a leaf that requires grad."""
+        ctx.mark_dirty(logits)
+        return logits
+
+    @staticmethod
+    def backward(*_: Any) -> Tensor:
+        """Refuse."""
+        raise RuntimeError(
+            "these logits were given to fused_inplace, which writes their gradient over them; "
+            "use them before the loss, or another loss"
+        )
+
+
+class _Fused(torch.autograd.Function):
+    """The reduced loss of a call; ``options`` are those of the call, by position.
+
+    ``into`` gives the memory for a gradient, or is None: then it goes over the logits.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        options: Options,
+        into: Into | None,
+        engine: Engine,
+    ) -> Tensor:
+        """One sweep over the rows: for the loss alone, or for loss and gradient."""
+        _, reduction, label_smoothing = options
+        rows = Rows.of(input, target, weight, *options, engine)
+        rows.logits = rows.logits.contiguous()
+        by_input, by_target = ctx.needs_input_grad[:2]
+        if by_input and into is None:
+            with torch.enable_grad():
+                _Overwritten.apply(input)  # type: ignore[no-untyped-call]
+        ctx.rows, ctx.into, ctx.engine = rows, into, engine
+        ctx.early = reduction != "none" and input.dtype in EARLY
+        ctx.factor, ctx.target_dtype = rows.factor(reduction), target.dtype
+        # target and weight are saved where backward reads them: a change is then noticed
+        saved = [None, None, None if ctx.early else target, None if ctx.early else weight]
+        if by_target:
+            saved[1] = _target_gradient(rows, weight, label_smoothing)
+        if by_input and ctx.early:
+            gradient = _place(rows.logits, input, into)
+            engine.early(rows, gradient, ctx.factor)
+            saved[0] = _delivered(gradient, input, into)
+        else:
+            engine.loss(rows)
+            saved[0] = input.detach() if by_input else None
+        ctx.save_for_backward(*saved)
+        shape, dtype = rows.logits.shape[:-1], input.dtype
+        del rows.logits  # saved above, where it is needed
+        return rows.reduced(reduction, shape).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient that forward has found, scaled; or that of a second sweep."""
+        refuse_second_derivative()
+        kept, by_target, _, _ = ctx.saved_tensors
+        pull = (upstream.double() * ctx.factor).reshape(-1)
+        pull = pull.expand(ctx.rows.found.shape[1]).contiguous()
+        to_input = to_target = None
+        if ctx.needs_input_grad[0]:
+            to_input = _scaled(kept, upstream) if ctx.early else _late(ctx, kept, pull)
+        if ctx.needs_input_grad[1]:
+            scale = pull.reshape(by_target.shape[:-1]).unsqueeze(-1)
+            to_target = _classes_back(by_target * scale).to(ctx.target_dtype)
+        return to_input, to_target, None, None, None, None
+
+
+def refuse_second_derivative() -> None:
+    """RuntimeError where backward is asked for a gradient that can be differentiated again."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("a fused loss has no second derivative (create_graph=True)")
+
+
+def graph_is_kept() -> bool:
+    """Whether backward may come again (``retain_graph``); if torch does not say, it may."""
+    tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)  # noqa: SLF001
+    return bool(tell()) if tell else True
+
+
+def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
+    """The gradient times what flows back; its own memory, if nobody needs it afterwards."""
+    if graph_is_kept():
+        return gradient * upstream
+    return gradient if upstream.item() == 1.0 else gradient.mul_(upstream)
+
+
+def _late(ctx: Any, input: Tensor, pull: Tensor) -> Tensor:
+    """The gradient of the logits in a sweep of its own, row n scaled by pull[n]."""
+    rows, into = ctx.rows, ctx.into
+    if into is None and graph_is_kept():
+        into = torch.empty_like
+    rows = replace(rows, logits=classes_last(input).contiguous())
+    gradient = _place(rows.logits, input, into)
+    ctx.engine.late(rows, gradient, pull)
+    if into is None:
+        increment_version(input)
+    return _delivered(gradient, input, into)
+
+
+def _place(logits: Tensor, input: Tensor, into: Into | None) -> Tensor:
+    """Where to write the gradient of contiguous logits (*rows, c)."""
+    if logits.numel() == 0:
+        return torch.empty_like(logits)
+    if into is not None:
+        return into(logits)
+    return logits if logits.data_ptr() == input.data_ptr() else torch.empty_like(logits)
+
+
+def _delivered(gradient: Tensor, input: Tensor, into: Into | None) -> Tensor:
+    """The gradient in the shape of ``input``; in its memory where it is to be overwritten."""
+    gradient = _classes_back(gradient)
+    if into is not None:
+        return gradient
+    own = input.detach()
+    return own if gradient.data_ptr() == own.data_ptr() else own.copy_(gradient)
+
+
+def _classes_back(tensor: Tensor) -> Tensor:
+    return tensor.movedim(-1, 0 if tensor.dim() == 1 else 1)
+
+
+def _target_gradient(rows: Rows, weight: Tensor | None, label_smoothing: float) -> Tensor:
+    """The derivative of each row's loss by its probabilities, -(1 - eps) w log p: (*rows, c)."""
+    logits = widened(rows.logits)
+    each = torch.ones((), dtype=logits.dtype) if weight is None else weight.to(logits.dtype)
+    return scaled((1.0 - label_smoothing) * each, -torch.log_softmax(logits, -1))
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+    into: Into | None,
+    engine: Engine,
+) -> Tensor:
+    """The loss of a call, by the kernels of an engine, its gradient in memory from ``into``."""
+    loss: Tensor = _Fused.apply(input, target, weight, options, into, engine)  # type: ignore[no-untyped-call]
+    return loss
