@@ -12,7 +12,7 @@ import click
 from .. import __version__
 from ..errors import SuiteError, UsageError, unknown
 
-COMMANDS = ("check", "list", "explain", "replay", "selftest")
+COMMANDS = ("check", "list", "explain", "replay", "selftest", "report")
 EXIT_USAGE, EXIT_SUITE, EXIT_INTERRUPTED = 2, 3, 130
 
 

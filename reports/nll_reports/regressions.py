@@ -1,0 +1,122 @@
+"""Where a measurement got worse, by its intervals and not by eye.
+
+Two consecutive runs on one machine differ if even the ends of their intervals that are
+nearest to each other are :data:`FACTOR` apart; a run that is followed by another must find
+the same against the same predecessor, because one noisy run is no regression.  Memory is counted by the
+allocator and accuracy measured on fixed inputs, so that they have no interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .frames import Frames, Row, rows_of
+from .order import ordered_runs
+
+#: The least change that is told.
+FACTOR = 1.05
+#: Column -> whether it has an interval; the smaller the better.
+METRICS = {"ratio_to_copy": True, "added_bytes_ratio": False, "error_units": False}
+SERIES = ("implementation", "family", "dtype", "device", "shape", "pass", "machine", "kind")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement of a series; the interval is a point where there is none to take."""
+
+    run_id: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A step between two consecutive runs, as a factor (after / before) and its interval."""
+
+    series: tuple[str, ...]
+    metric: str
+    before: Point
+    after: Point
+    confirmed: bool
+
+    @property
+    def factor(self) -> float:
+        """How many times as much it is."""
+        return self.after.value / self.before.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The smallest and the largest factor that both intervals allow."""
+        return self.after.low / self.before.high, self.after.high / self.before.low
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is a regression, or a gain."""
+        return self.factor > 1
+
+
+def series(frames: Frames) -> Iterator[tuple[tuple[str, ...], str, list[Point]]]:
+    """Every series, metric and its points, oldest first."""
+    runs = ordered_runs(frames)
+    place = {run_id: number for number, run_id in enumerate(runs)}
+    rows = rows_of(frames.bench[frames.bench.outcome == "timed"]) + _accuracy(frames.accuracy)
+    grouped: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        run = runs[row["run_id"]]
+        row["machine"], row["kind"] = run["machine"], run["kind"]
+        grouped[tuple(str(row.get(key) or "") for key in SERIES)].append(row)
+    for key, found in grouped.items():
+        found.sort(key=lambda row: place[row["run_id"]])
+        for metric, has_interval in METRICS.items():
+            if metric == "error_units" and key[-1] != "results":
+                continue  # the error on the timed input depends on which input that is
+            points = [p for p in (_point(row, metric, has_interval) for row in found) if p]
+            if points:
+                yield key, metric, points
+
+
+def _accuracy(table: pd.DataFrame) -> list[Row]:
+    return rows_of(table)
+
+
+def _point(row: Row, metric: str, has_interval: bool) -> Point | None:
+    value = row.get(metric)
+    if value is None or not math.isfinite(value):
+        return None
+    low, high = (row.get(f"{metric}_low"), row.get(f"{metric}_high")) if has_interval else (None,) * 2
+    if has_interval and (low is None or high is None):
+        low, high = 0.0, math.inf  # nothing can be said against it
+    return Point(
+        row["run_id"], value, value if low is None else low, value if high is None else high
+    )
+
+
+def shifts(frames: Frames) -> list[Shift]:
+    """Every confirmed step, and those of the newest runs that nothing confirms yet."""
+    return [
+        shift for key, metric, points in series(frames) for shift in _steps(key, metric, points)
+    ]
+
+
+def _steps(key: tuple[str, ...], metric: str, points: Sequence[Point]) -> Iterator[Shift]:
+    for place in range(1, len(points)):
+        before, after = points[place - 1], points[place]
+        following = points[place + 1] if place + 1 < len(points) else None
+        direction = _apart(before, after)
+        if direction and (following is None or _apart(before, following) == direction):
+            yield Shift(key, metric, before, after, confirmed=following is not None)
+
+
+def _apart(one: Point, other: Point) -> int:
+    """1 if the other is larger for certain, -1 if smaller, 0 if that cannot be said."""
+    if one.value <= 0 or other.value <= 0:
+        return 0
+    if other.low > FACTOR * one.high:
+        return 1
+    return -1 if one.low > FACTOR * other.high else 0

@@ -1,0 +1,122 @@
+"""The site: one page that works from a file, offline, and asks nothing of any network.
+
+Data, style and scripts are embedded.  A content security policy admits no script but these
+(by their hash) and no request at all, whatever names and messages the data hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nll_conformance import __version__, discover
+from nll_conformance.errors import UsageError
+from nll_conformance.model import Rule
+
+from . import badge, markdown
+from .frames import Frames, Row, rows_of
+from .subjects import current
+from .views import accuracy, detection, failures, history, matrix, speed
+
+TEMPLATES = Path(__file__).parent / "templates"
+#: Scripts of the page, in this order.
+SCRIPTS = (
+    "dom", "data", "route", "filters", "charts", "matrix", "implementation", "rule", "failures",
+    "accuracy", "speed", "history", "detection", "main",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Built:
+    """What :func:`build` wrote, and what the reader of the site is told about it."""
+
+    files: tuple[Path, ...]
+    notices: tuple[str, ...]
+
+
+def build(
+    frames: Frames, output: str | os.PathLike[str], *, title: str = "nll-conformance"
+) -> Built:
+    """Write ``index.html``, ``summary.md`` and ``badge.json`` into the folder ``output``."""
+    if frames.empty:
+        raise UsageError("no results to show.")
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}.") from None
+    subjects, older = current(frames)
+    notices = [*rows_of(frames.notices), *older]
+    contents = {
+        "index.html": page(payload(frames, subjects, notices, title), title),
+        "summary.md": markdown.markdown(frames, subjects, notices, title),
+        "badge.json": badge.badge(frames, subjects),
+    }
+    files = []
+    for name, text in contents.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        files.append(folder / name)
+    told = tuple(": ".join(filter(None, (n["source"], n["text"]))) for n in notices)
+    return Built(tuple(files), told)
+
+
+def payload(
+    frames: Frames, subjects: list[Row], notices: list[Row], title: str
+) -> dict[str, Any]:
+    """All that the page knows, as JSON."""
+    results = matrix.kept(frames, subjects)
+    rules: Mapping[str, Rule] = discover.rules()
+    return {
+        "title": title,
+        "version": __version__,
+        "notices": [[notice["source"], notice["text"]] for notice in notices],
+        "matrix": matrix.payload(frames, subjects, results, rules),
+        "failures": failures.payload(results),
+        "accuracy": accuracy.payload(frames, subjects),
+        "speed": speed.payload(frames, subjects),
+        "history": history.payload(frames),
+        "detection": detection.payload(frames),
+    }
+
+
+def page(data: Mapping[str, Any], title: str) -> str:
+    """The whole document."""
+    import jinja2
+    import vl_convert
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, keep_trailing_newline=True
+    )
+    scripts = "\n".join(
+        (TEMPLATES / "app" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS
+    )
+    application = f'(() => {{\n"use strict";\n{scripts}\n}})();\n'
+    charts = _inert(vl_convert.javascript_bundle())
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return environment.get_template("page.html").render(
+        title=title,
+        version=__version__,
+        data=_inert(text),
+        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        application=application,
+        charts=charts,
+        hashes=[_hash(application), _hash(charts)],
+        verdicts=data["matrix"]["implementations"],
+    )
+
+
+def _inert(text: str) -> str:
+    """JSON or script that cannot end the element that it stands in."""
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+
+
+def _hash(script: str) -> str:
+    """The script's source expression in a content security policy."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
