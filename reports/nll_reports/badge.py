@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 
-from .frames import Frames, Row
+from .analysis import Analysis
 
 
-def badge(frames: Frames, subjects: list[Row], label: str = "nll-conformance") -> str:
+def badge(found: Analysis, label: str = "nll-conformance") -> str:
     """How many implementations conform; green only if all that were judged do."""
-    message, color = _message(frames, subjects)
+    message, color = _message(found)
     data = {"schemaVersion": 1, "label": label, "message": message, "color": color}
     return json.dumps(data, indent=2) + "\n"
 
 
-def _message(frames: Frames, subjects: list[Row]) -> tuple[str, str]:
-    verdicts = [row["verdict"] for row in subjects]
-    run_ids = {run_id for row in subjects for run_id in row["run_ids"]}
-    mine = frames.runs[frames.runs.run_id.isin(run_ids)]
+def _message(found: Analysis) -> tuple[str, str]:
+    verdicts = [row["verdict"] for row in found.subjects]
+    run_ids = {run_id for row in found.subjects for run_id in row["run_ids"]}
     bad = verdicts.count("does not conform")
     judged = bad + verdicts.count("conforms")
     if not judged:
         return "not judged", "lightgrey"
     if bad:
         return f"{bad} of {judged} failing", "red"
-    if not mine.complete.all():
+    if not all(found.runs[run_id]["complete"] for run_id in run_ids):
         return "cut short", "lightgrey"
     if judged == 1:
         return "conforms", "brightgreen"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from nll_conformance.causes import NOT_JUDGED
 
-from .frames import Frames
-from .order import ordered_runs
+from .frames import Frames, Row
 
 Direction: TypeAlias = Literal["lost", "gained", "changed"]
 #: Rule -> outcome, told as outcome -> rules in one string, as the table `outcomes` has it.
@@ -42,28 +42,26 @@ class Change:
         return "changed"
 
 
-def changes(frames: Frames) -> list[Change]:
-    """Between consecutive runs of each implementation, oldest first.
+def changes(frames: Frames, runs: Mapping[str, Row]) -> list[Change]:
+    """Between consecutive runs of each implementation; ``runs`` are in order, oldest first.
 
     Compared is what both judged or both were asked: a rule that only one of them had (another
     profile, an interrupted run) is no change.
     """
-    place = {run_id: number for number, run_id in enumerate(ordered_runs(frames))}
+    place = {run_id: number for number, run_id in enumerate(runs)}
     blocks: dict[tuple[str, ...], dict[str, _Block]] = defaultdict(lambda: defaultdict(dict))
     table = frames.outcomes
     columns = ("implementation", "family", "dtype", "device")
-    rows = zip(
-        *(table[c] for c in columns), table.run_id, table.outcome, table.rules, strict=True
-    )
+    rows = zip(*(table[c] for c in columns), table.run_id, table.outcome, table.rules, strict=True)
     for *key, run_id, outcome, rules in rows:
         blocks[tuple(key)][run_id][outcome] = rules
     found: list[tuple[int, Change]] = []
-    for key, runs in blocks.items():
-        inorder = sorted(runs, key=place.__getitem__)
+    for key, of_run in blocks.items():
+        inorder = sorted(of_run, key=place.__getitem__)
         for before, after in zip(inorder, inorder[1:], strict=False):
-            if runs[before] == runs[after]:
+            if of_run[before] == of_run[after]:
                 continue
-            old, new = _by_rule(runs[before]), _by_rule(runs[after])
+            old, new = _by_rule(of_run[before]), _by_rule(of_run[after])
             for rule, (was, now) in _differing(old, new).items():
                 change = Change(key[0], key[1], rule, key[2], key[3], was, now, before, after)
                 found.append((place[after], change))

@@ -6,6 +6,7 @@ columns of :data:`COLUMNS`, in that order, whatever a reader left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
@@ -107,10 +108,10 @@ COLUMNS: dict[str, dict[str, str]] = {
         **_SUBJECT,
         "version": "version of the implementation, where known",
         **_WHERE,
-        "shape": "rows x classes, such as 2048x32000",
+        "shape": "rows and classes, such as 2048x32000",
         "pass": "forward, backward (alone) or both",
-        "rows": "rows of the logits",
-        "classes": "classes of the logits (the vocabulary size)",
+        "rows": "all axes of the shape but the last",
+        "classes": "the last axis: classes of the logits (the vocabulary size)",
         "outcome": "timed, wrong, unsupported, not_installed or error",
         "message": "why it was not timed",
         "rounds": "rounds measured",
@@ -229,5 +230,14 @@ def _dtype(values: list[Any]) -> str:
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
     """The rows of a frame as dictionaries, in which absent values are None."""
-    clean = frame.astype(object).where(frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in clean.to_dict("records")]
+    names = [str(column) for column in frame.columns]
+    columns = [_values(frame[name]) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """The values of a column as Python has them."""
+    values: list[Any] = column.tolist()
+    if column.dtype == "float64":
+        return [None if math.isnan(value) else value for value in values]
+    return values

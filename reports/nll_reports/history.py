@@ -56,7 +56,9 @@ def _name(run: Row, frames: Frames) -> str:
         run_id = hashlib.sha256(run_id.encode()).hexdigest()[:32]
     if run["complete"]:
         return f"{run['kind']}-{run_id}.json.gz"
-    done = sum(int((getattr(frames, t).run_id == run["run_id"]).sum()) for t in ("results", "bench"))
+    done = sum(
+        int((getattr(frames, t).run_id == run["run_id"]).sum()) for t in ("results", "bench")
+    )
     return f"{run['kind']}-{run_id}-cut-{done}.json.gz"
 
 

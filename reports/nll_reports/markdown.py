@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from nll_conformance.render.markdown import LIMIT_BYTES, escaped
 from nll_conformance.render.text import counted
 
-from .frames import Frames, Row, rows_of
-from .order import ordered_runs
+from .analysis import Analysis
+from .frames import Row, rows_of
 from .regressions import Shift
-from .views import history, matrix
+from .views import history
 
 #: Failures, shifts and notices that are told one by one.
 TOLD = 50
 _MARKS = {"conforms": "✅", "does not conform": "❌", "not judged": "⚪"}
 
 
-def markdown(frames: Frames, subjects: list[Row], notices: list[Row], title: str) -> str:
+def markdown(found: Analysis, title: str) -> str:
     """The summary; what no longer fits is said to be left out."""
     parts: list[str] = []
     room = LIMIT_BYTES
-    for part in _parts(frames, subjects, notices, title):
+    for part in _parts(found, title):
         room -= len(part.encode()) + 2
         if room < 0:
             parts.append("_More did not fit; the page has it._")
@@ -30,32 +30,29 @@ def markdown(frames: Frames, subjects: list[Row], notices: list[Row], title: str
     return "\n\n".join(parts) + "\n"
 
 
-def _parts(
-    frames: Frames, subjects: list[Row], notices: list[Row], title: str
-) -> Iterator[str]:
+def _parts(found: Analysis, title: str) -> Iterator[str]:
     yield f"## {escaped(title)}"
-    for notice in notices[:TOLD]:
+    for notice in found.notices[:TOLD]:
         source = f"{escaped(notice['source'])}: " if notice["source"] else ""
         yield f"⚠️ {source}{escaped(notice['text'])}"
-    if subjects:
-        yield _verdicts(frames, subjects)
-        yield from _failures(matrix.kept(frames, subjects))
-    yield from _news(frames)
-    yield from _detection(frames)
+    if found.subjects:
+        yield _verdicts(found)
+        yield from _failures(found.results)
+    yield from _news(found)
+    yield from _detection(found)
 
 
-def _verdicts(frames: Frames, subjects: list[Row]) -> str:
+def _verdicts(found: Analysis) -> str:
     counted_columns = ("passed", "failed", "failed_should", "known", "unjudged")
     letters: dict[tuple[str, str], list[str]] = {}
-    for row in rows_of(frames.accuracy):
-        if any(row["run_id"] in s["run_ids"] for s in subjects):
-            who = (row["implementation"], row["family"])
-            letters.setdefault(who, []).append(f"{row['letter']} ({escaped(row['dtype'])})")
+    for row in found.accuracy:
+        who = (row["implementation"], row["family"])
+        letters.setdefault(who, []).append(f"{row['letter']} ({escaped(row['dtype'])})")
     lines = [
         "| | implementation | family | pass | fail | fail (should) | known | not judged | accuracy |",
         "|---|---|---|--:|--:|--:|--:|--:|---|",
     ]
-    for row in subjects:
+    for row in found.subjects:
         who = (row["implementation"], row["family"])
         counts = " | ".join(str(row[column]) for column in counted_columns)
         accuracy = ", ".join(sorted(set(letters.get(who, ()))))
@@ -83,13 +80,12 @@ def _failures(results: list[Row]) -> Iterator[str]:
         yield f"{counted(len(bad) - TOLD, 'more failure')} not shown."
 
 
-def _news(frames: Frames) -> Iterator[str]:
-    moved, worse, last = history.summary(frames)
-    if moved and last:
+def _news(found: Analysis) -> Iterator[str]:
+    moved, worse = history.news(found)
+    if moved:
         yield f"Since the run before: {moved['lost']} verdicts lost, {moved['gained']} gained."
-    runs = ordered_runs(frames)
     for shift in worse[:TOLD]:
-        yield f"- {_shift(shift, runs)}"
+        yield f"- {_shift(shift, found.runs)}"
 
 
 def _shift(shift: Shift, runs: dict[str, Row]) -> str:
@@ -107,9 +103,9 @@ def _shift(shift: Shift, runs: dict[str, Row]) -> str:
     )
 
 
-def _detection(frames: Frames) -> Iterator[str]:
-    order = list(ordered_runs(frames))
-    trials = sorted(rows_of(frames.trials), key=lambda row: order.index(row["run_id"]))
+def _detection(found: Analysis) -> Iterator[str]:
+    order = list(found.runs)
+    trials = sorted(rows_of(found.frames.trials), key=lambda row: order.index(row["run_id"]))
     if trials:
         last = trials[-1]
         yield (

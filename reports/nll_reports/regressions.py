@@ -1,8 +1,8 @@
 """Where a measurement got worse, by its intervals and not by eye.
 
 Two consecutive runs on one machine differ if even the ends of their intervals that are
-nearest to each other are :data:`FACTOR` apart; a run that is followed by another must find
-the same against the same predecessor, because one noisy run is no regression.  Memory is counted by the
+nearest to each other are :data:`FACTOR` apart; where another run follows, it must differ from
+the same predecessor as well, because one noisy run is no regression.  Memory is counted by the
 allocator and accuracy measured on fixed inputs, so that they have no interval.
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TypeAlias
 
 from .frames import Frames, Row, rows_of
-from .order import ordered_runs
 
 #: The least change that is told.
 FACTOR = 1.05
@@ -61,11 +59,14 @@ class Shift:
         return self.factor > 1
 
 
-def series(frames: Frames) -> Iterator[tuple[tuple[str, ...], str, list[Point]]]:
-    """Every series, metric and its points, oldest first."""
-    runs = ordered_runs(frames)
+#: What was measured where (:data:`SERIES`), the metric, and its points, oldest first.
+Series: TypeAlias = tuple[tuple[str, ...], str, list[Point]]
+
+
+def series(frames: Frames, runs: Mapping[str, Row]) -> Iterator[Series]:
+    """Every series of the benches and of the accuracy; ``runs`` are in order."""
     place = {run_id: number for number, run_id in enumerate(runs)}
-    rows = rows_of(frames.bench[frames.bench.outcome == "timed"]) + _accuracy(frames.accuracy)
+    rows = rows_of(frames.bench[frames.bench.outcome == "timed"]) + rows_of(frames.accuracy)
     grouped: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
         run = runs[row["run_id"]]
@@ -81,27 +82,21 @@ def series(frames: Frames) -> Iterator[tuple[tuple[str, ...], str, list[Point]]]
                 yield key, metric, points
 
 
-def _accuracy(table: pd.DataFrame) -> list[Row]:
-    return rows_of(table)
-
-
 def _point(row: Row, metric: str, has_interval: bool) -> Point | None:
     value = row.get(metric)
     if value is None or not math.isfinite(value):
         return None
-    low, high = (row.get(f"{metric}_low"), row.get(f"{metric}_high")) if has_interval else (None,) * 2
-    if has_interval and (low is None or high is None):
-        low, high = 0.0, math.inf  # nothing can be said against it
-    return Point(
-        row["run_id"], value, value if low is None else low, value if high is None else high
-    )
+    if not has_interval:
+        return Point(row["run_id"], value, value, value)
+    low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
+    if low is None or high is None:  # nothing can be said against it
+        return Point(row["run_id"], value, 0.0, math.inf)
+    return Point(row["run_id"], value, low, high)
 
 
-def shifts(frames: Frames) -> list[Shift]:
+def shifts(found: Iterable[Series]) -> list[Shift]:
     """Every confirmed step, and those of the newest runs that nothing confirms yet."""
-    return [
-        shift for key, metric, points in series(frames) for shift in _steps(key, metric, points)
-    ]
+    return [shift for key, metric, points in found for shift in _steps(key, metric, points)]
 
 
 def _steps(key: tuple[str, ...], metric: str, points: Sequence[Point]) -> Iterator[Shift]:

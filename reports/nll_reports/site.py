@@ -17,11 +17,10 @@ from typing import Any
 
 from nll_conformance import __version__, discover
 from nll_conformance.errors import UsageError
-from nll_conformance.model import Rule
 
 from . import badge, markdown
-from .frames import Frames, Row, rows_of
-from .subjects import current
+from .analysis import Analysis, analyse
+from .frames import Frames
 from .views import accuracy, detection, failures, history, matrix, speed
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,37 +50,32 @@ def build(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}.") from None
-    subjects, older = current(frames)
-    notices = [*rows_of(frames.notices), *older]
+    found = analyse(frames)
     contents = {
-        "index.html": page(payload(frames, subjects, notices, title), title),
-        "summary.md": markdown.markdown(frames, subjects, notices, title),
-        "badge.json": badge.badge(frames, subjects),
+        "index.html": page(payload(found, title), title),
+        "summary.md": markdown.markdown(found, title),
+        "badge.json": badge.badge(found),
     }
     files = []
     for name, text in contents.items():
         (folder / name).write_text(text, encoding="utf-8")
         files.append(folder / name)
-    told = tuple(": ".join(filter(None, (n["source"], n["text"]))) for n in notices)
+    told = tuple(": ".join(filter(None, (n["source"], n["text"]))) for n in found.notices)
     return Built(tuple(files), told)
 
 
-def payload(
-    frames: Frames, subjects: list[Row], notices: list[Row], title: str
-) -> dict[str, Any]:
+def payload(found: Analysis, title: str) -> dict[str, Any]:
     """All that the page knows, as JSON."""
-    results = matrix.kept(frames, subjects)
-    rules: Mapping[str, Rule] = discover.rules()
     return {
         "title": title,
         "version": __version__,
-        "notices": [[notice["source"], notice["text"]] for notice in notices],
-        "matrix": matrix.payload(frames, subjects, results, rules),
-        "failures": failures.payload(results),
-        "accuracy": accuracy.payload(frames, subjects),
-        "speed": speed.payload(frames, subjects),
-        "history": history.payload(frames),
-        "detection": detection.payload(frames),
+        "notices": [[notice["source"], notice["text"]] for notice in found.notices],
+        "matrix": matrix.payload(found, discover.rules()),
+        "failures": failures.payload(found.results),
+        "accuracy": accuracy.payload(found),
+        "speed": speed.payload(found),
+        "history": history.payload(found),
+        "detection": detection.payload(found),
     }
 
 
@@ -97,7 +91,8 @@ def page(data: Mapping[str, Any], title: str) -> str:
         (TEMPLATES / "app" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS
     )
     application = f'(() => {{\n"use strict";\n{scripts}\n}})();\n'
-    charts = _inert(vl_convert.javascript_bundle())
+    charts = vl_convert.javascript_bundle()
+    assert "</script" not in charts.lower(), "it would end its own element"
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return environment.get_template("page.html").render(
         title=title,
@@ -112,8 +107,8 @@ def page(data: Mapping[str, Any], title: str) -> str:
 
 
 def _inert(text: str) -> str:
-    """JSON or script that cannot end the element that it stands in."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+    """JSON that cannot end the element that it stands in."""
+    return text.replace("<", "\\u003c")
 
 
 def _hash(script: str) -> str:

@@ -58,6 +58,4 @@ def _step_summary(files: tuple[Path, ...]) -> None:
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.writelines(
-                f.read_text(encoding="utf-8") for f in files if f.name == "summary.md"
-            )
+            file.writelines(f.read_text(encoding="utf-8") for f in files if f.name == "summary.md")

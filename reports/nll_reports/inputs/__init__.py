@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +84,9 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
-def shape(value: Any) -> tuple[int | None, int | None]:
-    """Rows and classes of a shape such as 2048x32000, None where it is written otherwise."""
-    parts = str(value).split("x")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+def shape(value: Any) -> tuple[str | None, int | None]:
+    """Rows and classes of a shape such as 2048x32000 or 4x512x32000, the last axis."""
+    *rows, classes = str(value).split("x")
+    if not all(part.isdigit() for part in (*rows, classes)):
         return None, None
-    return int(parts[0]), int(parts[1])
-
-
-Claims = Callable[[Source], bool]
+    return "x".join(rows), int(classes)

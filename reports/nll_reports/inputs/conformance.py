@@ -94,7 +94,7 @@ def _result(run_id: str, result: Result) -> Row:
         "run_id": run_id,
         "theme": safe.rule.partition(".")[0],
         "replay": "",
-        **safe.to_json(),
+        **vars(safe),
     }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from ..changes import Change, changes
-from ..frames import Frames, Row, rows_of
-from ..order import ordered_runs
-from ..regressions import SERIES, Shift, series, shifts
+from ..analysis import Analysis
+from ..changes import Change
+from ..frames import Frames, rows_of
+from ..regressions import SERIES, Shift
 from . import Numbered, short
 
 _RUN = (
@@ -20,13 +20,12 @@ _COUNTS = ("passed", "failed", "failed_should", "known", "unjudged")
 TOLD = 100
 
 
-def payload(frames: Frames) -> dict[str, Any]:
+def payload(found: Analysis) -> dict[str, Any]:
     """Runs, oldest first, with their counts; changes, series, shifts, detection."""
-    runs = ordered_runs(frames)
+    runs = found.runs
     numbers = Numbered(runs)
-    found = changes(frames)
     texts: Numbered[str] = Numbered()
-    moved = _by_run(found)
+    moved = _by_run(found.changes)
     return {
         "runs": [
             {
@@ -37,7 +36,7 @@ def payload(frames: Frames) -> dict[str, Any]:
             }
             for run_id, run in runs.items()
         ],
-        "counts": _counts(frames, numbers, texts),
+        "counts": _counts(found.frames, numbers, texts),
         "changes": [
             _change(change, numbers, texts) for run_id in runs for change in moved[run_id][:TOLD]
         ],
@@ -47,13 +46,13 @@ def payload(frames: Frames) -> dict[str, Any]:
                 texts(metric),
                 [[numbers(p.run_id), short(p.value), _end(p.low), _end(p.high)] for p in points],
             ]
-            for key, metric, points in series(frames)
+            for key, metric, points in found.series
         ],
         "series_keys": list(SERIES),
-        "shifts": [_shift(shift, numbers, texts) for shift in shifts(frames)],
+        "shifts": [_shift(shift, numbers, texts) for shift in found.shifts],
         "trials": [
             [numbers(row["run_id"]), row["caught"], row["mutants"], row["false_alarms"]]
-            for row in rows_of(frames.trials)
+            for row in rows_of(found.frames.trials)
         ],
         "texts": texts.keys,
     }
@@ -64,10 +63,10 @@ def _end(value: float) -> Any:
     return None if value in (0.0, float("inf")) else short(value)
 
 
-def _by_run(found: list[Change]) -> dict[str, list[Change]]:
+def _by_run(changes: list[Change]) -> dict[str, list[Change]]:
     """By the run that they came with, losses first."""
     moved: dict[str, list[Change]] = defaultdict(list)
-    for change in found:
+    for change in changes:
         moved[change.after_run].append(change)
     order = ("lost", "gained", "changed")
     for items in moved.values():
@@ -107,12 +106,9 @@ def _shift(shift: Shift, numbers: Numbered[str], texts: Numbered[str]) -> dict[s
     }
 
 
-def summary(frames: Frames) -> tuple[Counter[str], list[Shift], list[Row]]:
-    """Directions of the newest run's changes, its regressions, and that run (for Markdown)."""
-    runs = ordered_runs(frames)
-    judged = [run for run in runs.values() if run["kind"] == "results"]
-    last = judged[-1:]
-    moved = Counter(c.direction for c in changes(frames) if last and c.after_run == last[0]["run_id"])
-    newest = {run["run_id"] for run in runs.values() if not run["recalled"]}
-    worse = [s for s in shifts(frames) if s.worse and s.after.run_id in newest]
-    return moved, worse, last
+def news(found: Analysis) -> tuple[Counter[str], list[Shift]]:
+    """Directions of the newest judging run's changes, and the regressions of the newest runs."""
+    judged = [run_id for run_id, run in found.runs.items() if run["kind"] == "results"]
+    moved = Counter(c.direction for c in found.changes if c.after_run in judged[-1:])
+    newest = {run_id for run_id, run in found.runs.items() if not run["recalled"]}
+    return moved, [s for s in found.shifts if s.worse and s.after.run_id in newest]

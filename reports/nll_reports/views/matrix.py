@@ -7,7 +7,8 @@ from typing import Any
 
 from nll_conformance.model import OUTCOMES, Rule
 
-from ..frames import Frames, Row, rows_of
+from ..analysis import Analysis
+from ..frames import Frames, Row
 from . import Numbered, short
 
 _FACTS = (
@@ -18,29 +19,9 @@ _FACTS = (
 _WORST = ("does not conform", "conforms", "not judged")
 
 
-def kept(frames: Frames, subjects: list[Row]) -> list[Row]:
-    """One result for each key of the newest subjects: the newest that was judged."""
-    newest = {
-        (run_id, row["implementation"], row["family"]): order
-        for row in subjects
-        for order, run_id in enumerate(row["run_ids"])
-    }
-    best: dict[tuple[str, ...], tuple[tuple[bool, int], Row]] = {}
-    for row in rows_of(frames.results):
-        order = newest.get((row["run_id"], row["implementation"], row["family"]))
-        if order is None:
-            continue
-        key = tuple(row[k] for k in ("implementation", "family", "rule", "dtype", "device"))
-        rank = (row["outcome"] == "not_run", order)
-        if key not in best or rank < best[key][0]:
-            best[key] = (rank, row)
-    return [row for _, row in best.values()]
-
-
-def payload(
-    frames: Frames, subjects: list[Row], results: list[Row], known: Mapping[str, Rule]
-) -> dict[str, Any]:
+def payload(found: Analysis, known: Mapping[str, Rule]) -> dict[str, Any]:
     """Implementations, rules, and the results as columns of numbers."""
+    subjects, results = found.subjects, found.results
     names = Numbered((s["implementation"], s["family"]) for s in subjects)
     present = {row["rule"] for row in results}
     levels = {row["rule"]: row["level"] for row in results}
@@ -62,7 +43,7 @@ def payload(
         judged = row["outcome"] in ("pass", "unexpected_pass")
         columns["w"].append(0 if judged else reasons(row["reason"] or row["message"]))
     return {
-        "implementations": [_implementation(row, frames) for row in subjects],
+        "implementations": [_implementation(row, found.frames) for row in subjects],
         "rules": [_rule(rule, levels[rule], known.get(rule)) for rule in rules.keys],
         "dtypes": dtypes.keys,
         "devices": devices.keys,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..frames import Frames, Row, rows_of
-from ..order import ordered_runs
+from ..analysis import Analysis
+from ..frames import Row, rows_of
 from ..subjects import same_subject
 from . import Numbered, short
 
@@ -19,12 +19,12 @@ COLUMNS = (
 COPIES = ("copy", "clone")
 
 
-def payload(frames: Frames, subjects: list[Row]) -> dict[str, Any]:
+def payload(found: Analysis) -> dict[str, Any]:
     """The measurements as rows, with the number of the judged implementation or None."""
-    runs = ordered_runs(frames)
+    runs = found.runs
     place = {run_id: number for number, run_id in enumerate(runs)}
     newest: dict[tuple[Any, ...], Row] = {}
-    for row in rows_of(frames.bench):
+    for row in rows_of(found.frames.bench):
         run = runs[row["run_id"]]
         if run["recalled"]:
             continue
@@ -36,7 +36,7 @@ def payload(frames: Frames, subjects: list[Row]) -> dict[str, Any]:
     machines: Numbered[tuple[str, str]] = Numbered()
     judged = {
         (row["implementation"], row["family"]): (number, row)
-        for number, row in enumerate(subjects)
+        for number, row in enumerate(found.subjects)
     }
     rows = []
     for row in newest.values():
