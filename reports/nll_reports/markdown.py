@@ -92,8 +92,8 @@ def _shift(shift: Shift, runs: dict[str, Row]) -> str:
     implementation, family, dtype, device, shape, which, machine, _ = map(escaped, shift.series)
     low, high = shift.interval
     commits = "..".join(
-        escaped(str(runs[point.run_id]["subject_commit"] or "?")[:12])
-        for point in (shift.before, shift.after)
+        escaped(str(runs[run_id]["subject_commit"] or "?")[:12])
+        for run_id in (shift.last_run, shift.after.run_id)
     )
     sure = "" if shift.confirmed else ", not yet confirmed by a second run"
     what = " ".join(part for part in (family, dtype, device, shape, which) if part)

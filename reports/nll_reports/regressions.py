@@ -1,9 +1,10 @@
 """Where a measurement got worse, by its intervals and not by eye.
 
-Two consecutive runs on one machine differ if even the ends of their intervals that are
-nearest to each other are :data:`FACTOR` apart; where another run follows, it must differ from
-the same predecessor as well, because one noisy run is no regression.  Memory is counted by the
-allocator and accuracy measured on fixed inputs, so that they have no interval.
+A run differs from the level before it if even the ends of their intervals that are nearest to
+each other are :data:`FACTOR` apart; the level is the first run after the last step, so that many
+small steps add up.  Where another run follows, it must differ likewise, because one noisy run is
+no regression.  Runs are compared within a machine.  Memory is counted by the allocator and
+accuracy measured on fixed inputs, so that they have no interval.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeAlias
 
 from .frames import Frames, Row, rows_of
@@ -35,12 +37,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Shift:
-    """A step between two consecutive runs, as a factor (after / before) and its interval."""
+    """A step of a series, as a factor (after / before) and its interval."""
 
     series: tuple[str, ...]
     metric: str
     before: Point
     after: Point
+    #: The newest run that still agrees with ``before``: the step is between it and ``after``.
+    last_run: str
     confirmed: bool
 
     @property
@@ -100,12 +104,15 @@ def shifts(found: Iterable[Series]) -> list[Shift]:
 
 
 def _steps(key: tuple[str, ...], metric: str, points: Sequence[Point]) -> Iterator[Shift]:
-    for place in range(1, len(points)):
-        before, after = points[place - 1], points[place]
-        following = points[place + 1] if place + 1 < len(points) else None
-        direction = _apart(before, after)
-        if direction and (following is None or _apart(before, following) == direction):
-            yield Shift(key, metric, before, after, confirmed=following is not None)
+    """Each point against the level that the series has had since its last step."""
+    level = last = points[0]
+    for after, following in zip_longest(points[1:], points[2:]):
+        direction = _apart(level, after)
+        if not direction:
+            last = after
+        elif following is None or _apart(level, following) == direction:
+            yield Shift(key, metric, level, after, last.run_id, following is not None)
+            level = last = after
 
 
 def _apart(one: Point, other: Point) -> int:

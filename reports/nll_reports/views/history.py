@@ -99,7 +99,7 @@ def _shift(shift: Shift, numbers: Numbered[str], texts: Numbered[str]) -> dict[s
     return {
         "series": [texts(part) for part in shift.series],
         "metric": texts(shift.metric),
-        "runs": [numbers(shift.before.run_id), numbers(shift.after.run_id)],
+        "runs": [numbers(shift.last_run), numbers(shift.after.run_id)],
         "values": [short(shift.before.value), short(shift.after.value)],
         "factor": [short(shift.factor, 3), short(low, 3), short(high, 3)],
         "confirmed": shift.confirmed,

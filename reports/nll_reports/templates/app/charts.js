@@ -22,10 +22,11 @@ function theme() {
   const colour = (name) => style.getPropertyValue(name).trim();
   const text = {labelColor: colour("--muted"), titleColor: colour("--muted"), labelFontSize: 11.5, titleFontSize: 12, titleFontWeight: 500};
   return {
+    aria: false,
     background: "transparent",
     font: colour("--sans"),
     axis: {...text, gridColor: colour("--line"), domainColor: colour("--hatch"), tickColor: colour("--hatch"), gridOpacity: 0.7, labelOverlap: true},
-    legend: {...text, orient: "bottom", columns: innerWidth < 640 ? 1 : 3, labelLimit: 280, symbolSize: 70, title: null},
+    legend: {...text, orient: "bottom", columns: innerWidth < 640 ? 1 : 3, labelLimit: 280, symbolSize: 70, symbolOpacity: 1, title: null},
     header: text,
     view: {stroke: null},
     range: {category: PALETTE[DARK.matches ? "dark" : "light"], symbol: SHAPES},
@@ -37,12 +38,12 @@ function theme() {
 
 /** A figure: title and caption, chart, and the numbers as a table for whoever wants them. */
 function chart(title, caption, spec, numbers) {
-  const place = h("div", {class: "chart"});
+  // One picture for a screen reader, which has the numbers in a table.
+  const place = h("div", {class: "chart", role: "img", "aria-label": `${title}. ${caption}`}, h("div"));
   const whole = {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     width: "container",
     autosize: {type: "fit-x", contains: "padding"},
-    description: `${title}. ${caption}`,
     ...spec,
     config: theme(),
   };
@@ -56,7 +57,8 @@ function chart(title, caption, spec, numbers) {
 async function draw(place, spec) {
   if (!place.isConnected) return;
   try {
-    await library()(place, spec, {actions: false, renderer: "svg", tooltip: {theme: "custom"}});
+    await library()(place.firstChild, spec, {actions: false, renderer: "svg", tooltip: {theme: "custom"}});
+    place.querySelector("svg").setAttribute("aria-hidden", "true");
     place.dataset.drawn = "yes";
   } catch (error) {
     console.error(error);

@@ -31,7 +31,7 @@ function shiftsTable(shifts) {
   const rows = [...worse, ...better].slice(0, 200);
   const title = `${plural(worse.length, "regression")}, ${plural(better.length, "improvement")}`;
   if (!rows.length) return SERIES.length ? h("p", {}, "No measurement got worse or better by more than its intervals and 5 % allow.") : null;
-  return [h("h2", {}, title), h("p", {class: "muted small"}, "A step is told if the intervals of two consecutive runs on one machine are more than 5 % apart and the run after them, where there is one, agrees. Memory and accuracy are exact and have no interval."),
+  return [h("h2", {}, title), h("p", {class: "muted small"}, "A step is told if the interval of a run is more than 5 % apart from that of the level before it, on one machine, and the run after it, where there is one, agrees. Memory and accuracy are exact and have no interval."),
     table(title, ["", "implementation", "what", "where", ["factor", "num"], ["interval", "num"], ["from, to", "num"], "commits"], rows.map((s) => [
       s.factor[0] > 1 ? h("span", {class: "o-fail"}, "▲ worse") : h("span", {class: "o-pass"}, "▼ better"), s.key.implementation, METRIC_WORDS[s.metric],
       [s.key.dtype, s.key.device, s.key.shape, s.key.pass, `on ${s.key.machine}`].filter(Boolean).join(" "), `${figure(s.factor[0])} ×`,
@@ -97,7 +97,7 @@ function verdictChart(route, mine) {
     height: 220,
     layer: [{data: {values}, mark: {type: "line", interpolate: "step-after"}, encoding: {x, y: {field: "number", type: "quantitative", title: "results"}, color: colour, strokeDash: {...colour, legend: null}}},
       ...(values.length <= 160 ? [{data: {values}, mark: {type: "point", filled: true, size: 40}, encoding: {x, y: {field: "number", type: "quantitative"}, color: colour, shape: colour, tooltip: [{field: "kind"}, {field: "number", title: "results"}, {field: "commit"}]}}] : [])],
-  })];
+  }, table("Results that are no pass", ["run", ...kinds.map((kind) => [kind, "num"])], runs.map((run) => [runName(run), ...values.filter((v) => v.place === run).map((v) => count(v.number))]), {tall: true}))];
 }
 
 function detectionChart() {
@@ -106,7 +106,7 @@ function detectionChart() {
   return chart("Detection score", "Mutants that the self-test caught, in percent.", {
     height: 160, data: {values}, mark: {type: "line", point: true}, encoding: {x: runAxis(values.map((v) => v.place)),
       y: {field: "share", type: "quantitative", title: "caught, %", scale: {zero: false}}, tooltip: [{field: "commit"}, {field: "shown", title: "caught"}, {field: "alarms", title: "false alarms"}]},
-  });
+  }, table("Detection score", ["run", ["caught", "num"], ["false alarms", "num"]], values.map((v) => [v.commit, v.shown, v.alarms])));
 }
 
 function runsTable() {

@@ -28,7 +28,7 @@ function nav(route) {
 function notices() {
   if (!DATA.notices.length) return;
   const items = DATA.notices.map(([source, text]) => h("li", {}, source ? [h("code", {}, source), ": "] : null, text.startsWith(source) ? text.slice(source.length).replace(/^[:\s]+/, "") : text));
-  document.getElementById("notices").append(h("details", {open: items.length <= 3}, h("summary", {}, plural(items.length, "notice")), h("ul", {}, items)));
+  document.getElementById("notices").append(h("details", {open: items.length <= 3 && innerWidth >= 640}, h("summary", {}, plural(items.length, "notice")), h("ul", {}, items)));
 }
 
 function render() {
@@ -44,7 +44,7 @@ function render() {
   const at = !moved && inner ? [inner.scrollLeft, inner.scrollTop] : [0, 0];
   main.replaceChildren(...[view(route)].flat(Infinity).filter((node) => node !== null && node !== undefined && node !== false));
   const again = main.querySelector(".scroll.tall");
-  if (again && !moved) again.scrollTo(...at);
+  if (again && (at[0] || at[1])) again.scrollTo(...at);
   const heading = main.querySelector("h1");
   document.title = `${heading ? heading.textContent : route.view} · ${DATA.title}`;
   if (moved && shownPath !== null) {

@@ -5,16 +5,13 @@ function cellLabel(item, column, counts) {
   return `${item.label}, ${column}: ${parts.join(", ") || "no results"}`;
 }
 
-/** Of all results, the shares of what passed, is known, failed; the rest was not judged. */
-function bar(counts, total) {
-  const sum = (outcomes) => outcomes.reduce((all, o) => all + (counts[o] || 0), 0);
-  let at = 0;
-  const stops = [["--fail", BAD], ["--known", ["expected_failure"]], ["--pass", GOOD]].map(([colour, outcomes]) => {
-    const from = at;
-    at += (100 * sum(outcomes)) / total;
-    return `var(${colour}) ${from}% ${at}%`;
-  });
-  return h("div", {class: "bar", style: `background: linear-gradient(to right, ${stops.join(", ")}, var(--hatch) ${at}% 100%)`});
+/** The bar under a cell: where failed, known and passed results end; the rest was not judged. */
+function shares(counts, total) {
+  let sum = 0;
+  return [["f", BAD], ["k", ["expected_failure"]], ["p", GOOD]].map(([name, outcomes]) => {
+    for (const outcome of outcomes) sum += counts[outcome] || 0;
+    return `--${name}:${Math.round((100 * sum) / total)}%`;
+  }).join(";");
 }
 
 function cell(item, column, href, counts) {
@@ -28,10 +25,8 @@ function cell(item, column, href, counts) {
   const number = judged ? (bad ? `${bad}/${judged}` : known ? `${known}/${judged}` : judged) : unjudged;
   const label = cellLabel(item, column, counts);
   return h("td", {class: `o-${outcome}`},
-    h("a", {href, tabindex: "-1", "aria-label": label, title: label, class: `o-${outcome}`},
-      h("span", {class: "mark"}, OUTCOMES[outcome][0]), ` ${number}`,
-      judged && unjudged ? h("span", {class: "left"}, `–${unjudged}`) : null,
-      bar(counts, total)));
+    h("a", {href, tabindex: "-1", "aria-label": label, class: `o-${outcome}`, style: shares(counts, total)},
+      `${OUTCOMES[outcome][0]} ${number}`, judged && unjudged ? h("span", {class: "left"}, `–${unjudged}`) : null));
 }
 
 function columnsOf(route, results) {
@@ -63,15 +58,20 @@ function head(route, column) {
   }, `${column.open ? "▾ " : "▸ "}${column.theme}`)));
 }
 
+/** Counts by outcome for each implementation: of all, of each theme, of each rule. */
 function counted(results) {
   const counts = new Map();
-  for (const result of results) {
-    for (const key of [result.rule.theme, result.rule.id, ""]) {
-      const at = `${result.implementation.number} ${key}`;
-      const found = counts.get(at) || {};
-      found[result.outcome] = (found[result.outcome] || 0) + 1;
-      counts.set(at, found);
-    }
+  const add = (found, key, outcome) => {
+    const at = found.get(key);
+    if (at === undefined) found.set(key, {[outcome]: 1});
+    else at[outcome] = (at[outcome] || 0) + 1;
+  };
+  for (const {implementation, rule, outcome} of results) {
+    let mine = counts.get(implementation);
+    if (mine === undefined) counts.set(implementation, mine = new Map());
+    add(mine, "", outcome);
+    add(mine, rule.theme, outcome);
+    add(mine, rule.id, outcome);
   }
   return counts;
 }
@@ -80,7 +80,7 @@ function matrixView(route) {
   const results = filtered(route);
   const counts = counted(results);
   const columns = columnsOf(route, results);
-  const shown = IMPLEMENTATIONS.filter((item) => counts.has(`${item.number} `));
+  const shown = IMPLEMENTATIONS.filter((item) => counts.has(item));
   const families = [...new Set(shown.map((item) => item.family))];
   const heading = [h("h1", {tabindex: "-1"}, "What conforms"), overview(route, shown, results)];
   if (!RESULTS.length) return [...heading, h("p", {class: "empty"}, "No conformance results were given to this site.")];
@@ -91,10 +91,10 @@ function matrixView(route) {
       h("th", {scope: "row"}, h("a", {href: toImplementation(item, route), title: `${item.label}: ${item.verdict}`},
         h("span", {class: `mark o-${VERDICTS[item.verdict][1]}`, "aria-hidden": "true"}, VERDICTS[item.verdict][0]), " ",
         item.label, h("span", {class: "hidden"}, `, ${item.verdict}`))),
-      cell(item, "all", toImplementation(item, route), counts.get(`${item.number} `)),
+      cell(item, "all", toImplementation(item, route), counts.get(item).get("")),
       columns.map((column) => {
         const key = column.rule ? column.rule.id : column.theme;
-        return cell(item, key, cellAddress(route, item, column), counts.get(`${item.number} ${key}`));
+        return cell(item, key, cellAddress(route, item, column), counts.get(item).get(key));
       })))));
   const grid = h("table", {class: "matrix"},
     h("caption", {class: "hidden"}, "Outcomes by implementation and theme. Arrow keys move between cells."),

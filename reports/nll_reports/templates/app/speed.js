@@ -56,8 +56,8 @@ function speedView(route) {
       h("span", {class: "muted"}, `${family}, ${dtype}, ${height} rows, on ${machine}.`)),
     h("div", {class: "controls"}, familyControl, dtypeControl, heightControl, machineControl),
     order.length > LINES ? h("p", {class: "muted"}, `The charts show the ${LINES} fastest of ${order.length}; the text filter chooses others. The table has all.`) : null,
-    h("div", {class: "pair"}, [...passes, ...extra].flatMap((which) => overVocabulary(mine, which, order, "ratio_to_copy"))),
-    h("div", {class: "pair"}, [...passes, ...extra].flatMap((which) => overVocabulary(mine, which, order, "added_bytes_ratio"))),
+    [...passes, ...extra].map((which) => h("div", {class: "pair"},
+      ["ratio_to_copy", "added_bytes_ratio"].flatMap((measure) => overVocabulary(mine, which, order, measure)))),
     scatter(mine, passes.includes("both") ? "both" : passes[passes.length - 1]),
     h("h2", {}, "All measurements"), benchTable(mine), refusals(rows)];
 }
@@ -81,10 +81,11 @@ function overVocabulary(rows, which, order, measure) {
       shown: `${figure(r[measure])} ×`, shape: r.shape, verdict: verdictOf(r), time: milliseconds(r.time_ms)}));
   if (!values.length) return [];
   const [axis, title] = MEASURES[measure];
+  const all = values.flatMap((v) => [v.low ?? v.value, v.high ?? v.value]);
   const x = {field: "classes", type: "quantitative", scale: {type: "log", nice: false}, title: "classes (vocabulary size, logarithmic)",
     axis: {values: [...new Set(values.map((v) => v.classes))], format: ",d"}};
   const colour = {field: "name", type: "nominal", sort: shown, scale: {domain: shown.filter((n) => values.some((v) => v.name === n))}};
-  const y = {field: "value", type: "quantitative", scale: measure === "ratio_to_copy" ? {type: "log"} : {zero: true}, title: axis};
+  const y = {field: "value", type: "quantitative", scale: measure === "ratio_to_copy" ? {type: "log", nice: false, domainMin: Math.min(0.9, ...all) * 0.95, domainMax: Math.max(...all) * 1.15} : {zero: true}, title: axis};
   return [chart(`${measure === "ratio_to_copy" ? "Time" : "Memory"}, ${PASS_WORDS[which] || which}`,
     `${title}; lower is better.${values.some((v) => v.low !== null) ? ` Bars: ${intervalOf(rows)} interval of the median.` : ""}`, {
       height: 280,
@@ -136,7 +137,7 @@ function scatter(rows, which) {
 }
 
 const spread = (row, measure) => (row[`${measure}_low`] === null || row[`${measure}_low`] === undefined ? ""
-  : h("span", {class: "muted small"}, ` ${figure(row[`${measure}_low`])} to ${figure(row[`${measure}_high`])}`));
+  : h("span", {class: "muted small"}, ` (${figure(row[`${measure}_low`])} to ${figure(row[`${measure}_high`])})`));
 
 function benchTable(rows) {
   const sorted = [...rows].sort((a, b) => (a.classes || 0) - (b.classes || 0) || PASSES.indexOf(a.pass) - PASSES.indexOf(b.pass) || (a.ratio_to_copy ?? a.time_ms) - (b.ratio_to_copy ?? b.time_ms));
