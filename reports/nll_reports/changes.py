@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from nll_conformance.causes import NOT_JUDGED
@@ -53,12 +54,12 @@ def changes(frames: Frames, runs: Mapping[str, Row]) -> list[Change]:
     table = frames.outcomes
     columns = ("implementation", "family", "dtype", "device")
     rows = zip(*(table[c] for c in columns), table.run_id, table.outcome, table.rules, strict=True)
-    for *key, run_id, outcome, rules in rows:
-        blocks[tuple(key)][run_id][outcome] = rules
+    for *names, run_id, outcome, rules in rows:
+        blocks[tuple(names)][run_id][outcome] = rules
     found: list[tuple[int, Change]] = []
     for key, of_run in blocks.items():
         inorder = sorted(of_run, key=place.__getitem__)
-        for before, after in zip(inorder, inorder[1:], strict=False):
+        for before, after in pairwise(inorder):
             if of_run[before] == of_run[after]:
                 continue
             old, new = _by_rule(of_run[before]), _by_rule(of_run[after])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -174,25 +174,21 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 
 
-def _frame() -> Any:
-    return field(default_factory=pd.DataFrame)
-
-
 @dataclass(frozen=True)
 class Frames:
     """All tables; :data:`COLUMNS` says what is in which column."""
 
-    runs: pd.DataFrame = _frame()
-    implementations: pd.DataFrame = _frame()
-    results: pd.DataFrame = _frame()
-    outcomes: pd.DataFrame = _frame()
-    accuracy: pd.DataFrame = _frame()
-    bench: pd.DataFrame = _frame()
-    trials: pd.DataFrame = _frame()
-    mutants: pd.DataFrame = _frame()
-    kills: pd.DataFrame = _frame()
-    baselines: pd.DataFrame = _frame()
-    notices: pd.DataFrame = _frame()
+    runs: pd.DataFrame
+    implementations: pd.DataFrame
+    results: pd.DataFrame
+    outcomes: pd.DataFrame
+    accuracy: pd.DataFrame
+    bench: pd.DataFrame
+    trials: pd.DataFrame
+    mutants: pd.DataFrame
+    kills: pd.DataFrame
+    baselines: pd.DataFrame
+    notices: pd.DataFrame
 
     @property
     def empty(self) -> bool:

@@ -12,8 +12,8 @@ from .frames import Row, rows_of
 from .regressions import Shift
 from .views import history
 
-#: Failures, shifts and notices that are told one by one.
-TOLD = 50
+#: Failures, shifts and notices that are told one by one, and implementations.
+TOLD, LISTED = 50, 500
 _MARKS = {"conforms": "✅", "does not conform": "❌", "not judged": "⚪"}
 
 
@@ -37,6 +37,8 @@ def _parts(found: Analysis, title: str) -> Iterator[str]:
         yield f"⚠️ {source}{escaped(notice['text'])}"
     if found.subjects:
         yield _verdicts(found)
+        if len(found.subjects) > LISTED:
+            yield f"{counted(len(found.subjects) - LISTED, 'more implementation')} not shown."
         yield from _failures(found.results)
     yield from _news(found)
     yield from _detection(found)
@@ -49,10 +51,12 @@ def _verdicts(found: Analysis) -> str:
         who = (row["implementation"], row["family"])
         letters.setdefault(who, []).append(f"{row['letter']} ({escaped(row['dtype'])})")
     lines = [
-        "| | implementation | family | pass | fail | fail (should) | known | not judged | accuracy |",
+        "| | implementation | family | pass | fail | should | known | unjudged | accuracy |",
         "|---|---|---|--:|--:|--:|--:|--:|---|",
     ]
-    for row in found.subjects:
+    # What fails stands before the place at which a long list ends.
+    order = sorted(found.subjects, key=lambda row: row["verdict"] != "does not conform")
+    for row in order[:LISTED]:
         who = (row["implementation"], row["family"])
         counts = " | ".join(str(row[column]) for column in counted_columns)
         accuracy = ", ".join(sorted(set(letters.get(who, ()))))
@@ -98,8 +102,9 @@ def _shift(shift: Shift, runs: dict[str, Row]) -> str:
     sure = "" if shift.confirmed else ", not yet confirmed by a second run"
     what = " ".join(part for part in (family, dtype, device, shape, which) if part)
     return (
-        f"worse: {implementation} ({what}) {escaped(shift.metric)} × {shift.factor:.3g} "
-        f"(interval {low:.3g} to {high:.3g}) in {commits} on {machine}{sure}"
+        f"worse: {implementation} ({what}) {escaped(shift.metric)} "
+        f"{shift.factor:.3g} times as much (interval {low:.3g} to {high:.3g}) "
+        f"in {commits} on {machine}{sure}"
     )
 
 

@@ -21,7 +21,7 @@ from .frames import Frames, Row, rows_of
 #: The least change that is told.
 FACTOR = 1.05
 #: Column -> whether it has an interval; the smaller the better.
-METRICS = {"ratio_to_copy": True, "added_bytes_ratio": False, "error_units": False}
+METRICS = {"ratio_to_copy": True, "added_bytes": False, "error_units": False}
 SERIES = ("implementation", "family", "dtype", "device", "shape", "pass", "machine", "kind")
 
 

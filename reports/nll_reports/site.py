@@ -31,6 +31,10 @@ SCRIPTS = (
 )  # fmt: skip
 
 
+#: What the library of charts leaves for the page's own script.
+_EMBED = "window.vegaEmbed = vegaEmbed;"
+
+
 @dataclass(frozen=True)
 class Built:
     """What :func:`build` wrote, and what the reader of the site is told about it."""
@@ -91,7 +95,7 @@ def page(data: Mapping[str, Any], title: str) -> str:
         (TEMPLATES / "app" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS
     )
     application = f'(() => {{\n"use strict";\n{scripts}\n}})();\n'
-    charts = vl_convert.javascript_bundle()
+    charts = vl_convert.javascript_bundle(_EMBED)
     assert "</script" not in charts.lower(), "it would end its own element"
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return environment.get_template("page.html").render(

@@ -71,4 +71,5 @@ def page(chromium):
 
 
 def _local(url: str) -> bool:
-    return url.startswith("file:") and url.split("#")[0].endswith("/index.html") or url == "data:,"
+    file = url.partition("#")[0]
+    return url == "data:," or (file.startswith("file:") and file.endswith("/index.html"))

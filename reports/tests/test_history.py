@@ -74,9 +74,11 @@ def test_a_hostile_run_id_names_no_file_outside(tmp_path):
 
 
 def test_verdicts_lost_and_gained_between_the_runs_that_have_the_rule(tmp_path):
-    run(tmp_path / "1.jsonl", "1" * 32, day=1, outcomes=[("a.b", "pass"), ("a.c", "fail"), ("a.d", "pass")])
-    run(tmp_path / "2.jsonl", "2" * 32, day=2, outcomes=[("a.b", "fail"), ("a.c", "pass")])
-    run(tmp_path / "3.jsonl", "3" * 32, day=3, outcomes=[("a.b", "fail"), ("a.c", "pass"), ("a.e", "fail")])
+    first = [("a.b", "pass"), ("a.c", "fail"), ("a.d", "pass")]
+    second = [("a.b", "fail"), ("a.c", "pass")]
+    run(tmp_path / "1.jsonl", "1" * 32, day=1, outcomes=first)
+    run(tmp_path / "2.jsonl", "2" * 32, day=2, outcomes=second)
+    run(tmp_path / "3.jsonl", "3" * 32, day=3, outcomes=[*second, ("a.e", "fail")])
     found = analyse(load([tmp_path])).changes
     assert [(c.rule, c.direction, c.after_run[0]) for c in found] == [
         ("a.b", "lost", "2"),
@@ -89,7 +91,10 @@ def test_the_newest_version_is_shown_and_the_older_one_is_history(tmp_path):
     run(tmp_path / "2.jsonl", "2" * 32, day=2, outcomes=[("a.b", "pass")])
     run(tmp_path / "3.jsonl", "3" * 32, day=3, outcomes=[("a.c", "pass")])
     found = analyse(load([tmp_path]))
-    assert sorted((r["rule"], r["outcome"]) for r in found.results) == [("a.b", "pass"), ("a.c", "pass")]
+    assert sorted((r["rule"], r["outcome"]) for r in found.results) == [
+        ("a.b", "pass"),
+        ("a.c", "pass"),
+    ]
     assert "only under History" in found.notices[-1]["text"]
 
 

@@ -69,7 +69,8 @@ def test_asv_s_parameters_values_and_intervals_come_out(given):
 
 def test_asv_itself_writes_what_is_read(tmp_path):
     results = pytest.importorskip("asv.results", reason="asv is not installed here")
-    stored = results.Results({"machine": "rack"}, {}, "c" * 40, 1_760_000_000_000, "3.11", "env", {})
+    date = 1_760_000_000_000
+    stored = results.Results({"machine": "rack"}, {}, "c" * 40, date, "3.11", "env", {})
     from asv.runner import BenchmarkResult
 
     params = [["'right'"], ["'cross_entropy'"]]

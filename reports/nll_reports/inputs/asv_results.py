@@ -117,7 +117,7 @@ def _points(names: list[str], params: list[list[str]]) -> Iterator[tuple[dict[st
 
 
 def _literal(written: str) -> Any:
-    """asv stores the repr of a parameter."""
+    """A parameter, of which asv stores the repr."""
     try:
         return ast.literal_eval(written)
     except (ValueError, SyntaxError):
@@ -156,10 +156,10 @@ def _put(row: Row, benchmark: str, entry: dict[str, Any], at: int) -> None:
             row[column] = None if end is None or not math.isfinite(end) else end * 1e3
         row["rounds"] = number(_at(entry.get("stats_repeat"), at))
     elif method.startswith("track_"):
-        column = max((c for c in NUMBERS if method.endswith(c)), key=len, default=None)
-        if column is None:
+        into = max((c for c in NUMBERS if method.endswith(c)), key=len, default="")
+        if not into:
             return
-        row[column] = value
+        row[into] = value
     else:
         return
     row["outcome"] = "timed"

@@ -1,5 +1,4 @@
-"""pytest-benchmark's JSON (``--benchmark-json``), of benchmarks whose ``extra_info`` has the
-join keys."""
+"""pytest-benchmark's JSON, of benchmarks whose ``extra_info`` has the join keys."""
 
 from __future__ import annotations
 

@@ -109,6 +109,6 @@ def _shift(shift: Shift, numbers: Numbered[str], texts: Numbered[str]) -> dict[s
 def news(found: Analysis) -> tuple[Counter[str], list[Shift]]:
     """Directions of the newest judging run's changes, and the regressions of the newest runs."""
     judged = [run_id for run_id, run in found.runs.items() if run["kind"] == "results"]
-    moved = Counter(c.direction for c in found.changes if c.after_run in judged[-1:])
+    moved: Counter[str] = Counter(c.direction for c in found.changes if c.after_run in judged[-1:])
     newest = {run_id for run_id, run in found.runs.items() if not run["recalled"]}
     return moved, [s for s in found.shifts if s.worse and s.after.run_id in newest]

@@ -2,12 +2,13 @@
 
 const H = DATA.history;
 const T = H.texts;
-const METRIC_WORDS = {ratio_to_copy: "time / copy", added_bytes_ratio: "added memory / logits", error_units: "error in condition units"};
+const METRIC_WORDS = {ratio_to_copy: "time / copy", added_bytes: "added memory", error_units: "error in condition units"};
 const SERIES = H.series.map(([key, metric, points], number) => ({
   number, key: Object.fromEntries(H.series_keys.map((name, place) => [name, T[key[place]]])), metric: T[metric],
   points: points.map(([run, value, low, high]) => ({run, value, low, high})),
 }));
 const SHIFTS = H.shifts.map((shift) => ({...shift, key: Object.fromEntries(H.series_keys.map((name, place) => [name, T[shift.series[place]]])), metric: T[shift.metric]}));
+const shownValue = (metric, value) => (metric === "added_bytes" ? bytes(value) : figure(value));
 const runName = (number) => commit(H.runs[number].subject_commit) || day(H.runs[number].started_at) || `run ${number + 1}`;
 
 function historyView(route) {
@@ -35,7 +36,7 @@ function shiftsTable(shifts) {
     table(title, ["", "implementation", "what", "where", ["factor", "num"], ["interval", "num"], ["from, to", "num"], "commits"], rows.map((s) => [
       s.factor[0] > 1 ? h("span", {class: "o-fail"}, "▲ worse") : h("span", {class: "o-pass"}, "▼ better"), s.key.implementation, METRIC_WORDS[s.metric],
       [s.key.dtype, s.key.device, s.key.shape, s.key.pass, `on ${s.key.machine}`].filter(Boolean).join(" "), `${figure(s.factor[0])} ×`,
-      s.factor[1] === s.factor[2] ? "exact" : `${figure(s.factor[1])} to ${figure(s.factor[2])}`, `${figure(s.values[0])}, ${figure(s.values[1])}`,
+      s.factor[1] === s.factor[2] ? "exact" : `${figure(s.factor[1])} to ${figure(s.factor[2])}`, `${shownValue(s.metric, s.values[0])}, ${shownValue(s.metric, s.values[1])}`,
       [s.runs.map((r, i) => [i ? " … " : "", h("a", {href: address("history", ["run", String(r)])}, runName(r))]), s.confirmed ? null : h("span", {class: "should"}, " not yet confirmed")]]), {tall: true}),
     shifts.length > 200 ? h("p", {}, `${shifts.length - 200} more; narrow the filters.`) : null];
 }
@@ -51,11 +52,11 @@ function seriesCharts(route, all) {
   const last = (s) => s.points[s.points.length - 1].value;
   const shown = [...lines].sort((a, b) => last(a) - last(b)).slice(0, LINES);
   const names = shown.map((s) => s.key.implementation);
-  const values = shown.flatMap((s) => s.points.map((p) => ({name: s.key.implementation, place: p.run, commit: runName(p.run), when: day(H.runs[p.run].started_at), value: p.value, low: p.low, high: p.high, shown: figure(p.value)})));
+  const values = shown.flatMap((s) => s.points.map((p) => ({name: s.key.implementation, place: p.run, commit: runName(p.run), when: day(H.runs[p.run].started_at), value: p.value, low: p.low, high: p.high, shown: shownValue(metric, p.value)})));
   const steps = SHIFTS.filter((s) => s.metric === metric && setting(s) === where && names.includes(s.key.implementation))
     .map((s) => ({name: s.key.implementation, place: s.runs[1], value: s.values[1], direction: s.factor[0] > 1 ? "worse" : "better", range: s.runs.map(runName).join(" … "), factor: `${figure(s.factor[0])} × (${figure(s.factor[1])} to ${figure(s.factor[2])})`}));
   const x = runAxis(values.map((v) => v.place));
-  const y = {field: "value", type: "quantitative", title: METRIC_WORDS[metric], scale: {zero: false, nice: true}};
+  const y = {field: "value", type: "quantitative", title: metric === "added_bytes" ? "added memory, bytes" : METRIC_WORDS[metric], scale: {zero: false, nice: true}, axis: {format: "~s"}};
   const colour = {field: "name", type: "nominal", sort: names, scale: {domain: names}};
   return [h("h2", {}, "Measurements"), h("div", {class: "controls"}, metricControl, whereControl),
     chart(METRIC_WORDS[metric], `${where}. Lower is better; band: interval; triangles: steps that the intervals say are real.${lines.length > LINES ? ` The ${LINES} smallest of ${lines.length}; the text filter chooses others.` : ""}`, {
@@ -66,7 +67,7 @@ function seriesCharts(route, all) {
         ...(values.length <= 120 ? [{data: {values}, mark: {type: "point", filled: true, size: 40}, encoding: {x, y, color: colour, shape: colour, tooltip: [{field: "name", title: "implementation"}, {field: "commit"}, {field: "when"}, {field: "shown", title: METRIC_WORDS[metric]}]}}] : []),
         ...["worse", "better"].map((direction) => [direction, steps.filter((s) => s.direction === direction)]).filter(([, some]) => some.length).map(([direction, some]) => ({data: {values: some}, mark: {type: "point", filled: true, size: 130, opacity: 1, shape: direction === "worse" ? "triangle-up" : "triangle-down", color: theme().text.color}, encoding: {x, y, tooltip: [{field: "name", title: "implementation"}, {field: "direction"}, {field: "factor"}, {field: "range", title: "commits"}]}})),
       ],
-    }, table(METRIC_WORDS[metric], ["implementation", "run", ["value", "num"], ["interval", "num"]], values.slice(-300).map((v) => [v.name, v.commit, figure(v.value), v.low === null ? "" : `${figure(v.low)} to ${figure(v.high)}`]), {tall: true}))];
+    }, table(METRIC_WORDS[metric], ["implementation", "run", ["value", "num"], ["interval", "num"]], values.slice(-300).map((v) => [v.name, v.commit, v.shown, v.low === null ? "" : `${figure(v.low)} to ${figure(v.high)}`]), {tall: true}))];
 }
 
 /** Runs along the axis, equally far apart, named by commit. */
