@@ -12,11 +12,7 @@ import click
 from .. import __version__
 from ..errors import SuiteError, UsageError, unknown
 
-<<<<<<< HEAD
 COMMANDS = ("check", "bench", "list", "explain", "replay", "diff", "report", "selftest")
-=======
-COMMANDS = ("check", "list", "explain", "replay", "selftest", "report")
->>>>>>> reports
 EXIT_USAGE, EXIT_SUITE, EXIT_INTERRUPTED = 2, 3, 130
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-
 #: Triton's interpreter takes some milliseconds for each row of a case.
 ELEMENTS = 500
 
