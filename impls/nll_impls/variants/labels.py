@@ -66,7 +66,8 @@ class _Mean(torch.autograd.Function):
         """The sigmoid, from whichever side loses no digits."""
         (x,) = ctx.saved_tensors
         small = (-x.abs()).exp()
-        return grad * torch.where(x < 0, small, 1.0) / (1 + small)
+        gradient: Tensor = grad * torch.where(x < 0, small, 1.0) / (1 + small)
+        return gradient
 
 
 def _with_backward(x: Tensor) -> tuple[Tensor, Tensor]:
