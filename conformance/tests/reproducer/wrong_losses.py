@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -80,7 +81,18 @@ def hides(right: Loss) -> Loss:
     return loss
 
 
-WRONG = (off, accepts, meddles, drifts, hides)
+def litters(right: Loss) -> Loss:
+    """Each call leaves a file open."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        os.open(os.devnull, os.O_RDONLY)
+        return right(*tensors, **options)
+
+    return loss
+
+
+WRONG = (off, accepts, meddles, drifts, hides, litters)
 
 
 def __getattr__(name: str) -> Loss:
