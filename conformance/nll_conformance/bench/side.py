@@ -47,8 +47,15 @@ class Side:
         return min(times[1:])
 
 
+def pin() -> None:
+    """Keep a single thread on one core, the same for both sides: cores are not alike."""
+    if os.environ.get("OMP_NUM_THREADS") == "1" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def serve() -> None:
     """Answer until standard input ends."""
+    pin()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     side = Side()
