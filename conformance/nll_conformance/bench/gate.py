@@ -72,7 +72,7 @@ class Process:
         return int(self.ask("prepare", target=self._source.target, **what)["logits_bytes"])
 
     def processor_ms(self, calls: int) -> float:
-        """The median time of some calls."""
+        """The least processor time of some calls."""
         return float(self.ask("time", calls=calls)["processor_ms"])
 
     def __enter__(self) -> Self:
