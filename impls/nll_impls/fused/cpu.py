@@ -57,7 +57,7 @@ def _sweep(
     count = rows.found.shape[1]
     if count == 0:
         return
-    call = np.zeros(1, CALL)
+    call: Any = np.zeros(1, CALL)
     call["rows"], call["classes"] = count, rows.logits.shape[-1]
     call["rows_at_once"] = 1 + count // (_PORTIONS * torch.get_num_threads())
     call["ignore_index"], call["hard"] = rows.ignore_index, rows.hard

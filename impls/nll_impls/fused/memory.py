@@ -25,7 +25,7 @@ def _allocate(size: int) -> Any:
     NumPy asks for huge pages where the array is large: a page fault every 2 MiB and not every
     4 KiB, which at the sizes of language models costs more than the arithmetic.
     """
-    memory = np.empty(size + ALIGNMENT, np.uint8)
+    memory: Any = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size]
 
