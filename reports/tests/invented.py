@@ -103,7 +103,7 @@ def result(implementation: str, rule: str, outcome: str = "pass", **given: Any) 
         line |= {"message": MESSAGE, "finding": "value", "counterexample": CASE}
         line["reproducer"] = PROGRAM
     if outcome == "expected_failure":
-        line |= {"reason": "known since 1.0", "link": "https://example.org/issue/1"}
+        line |= {"reason": "known since 1.0", "link": "https://example.org/issues/of-a-project-with-a-long-name-and-a-longer-title-that-no-phone-can-show/1"}
     if outcome == "unsupported":
         line |= {"message": "no parameter mask", "reason": "no parameter mask", "judged": 0}
     return {**line, **given}
