@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-import invented
+import invented_large
 import pytest
 
 from nll_reports import build, load
@@ -15,7 +15,7 @@ BUILD_SECONDS, SITE_BYTES, FILTER_MS = 15, 10_000_000, 200
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
-    invented.large(folder)
+    invented_large.large(folder)
     start = time.process_time()  # of this process: other programs do not count
     frames = load([folder / "results.jsonl", folder / "bench.jsonl"], past=folder / "history")
     build(frames, folder / "site")
