@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import platform
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from .discover import mutants, variants
 from .errors import SuiteError, UsageError
 from .isolation import ForkServer
 from .model import BAD_OUTCOMES, Mutant, Profile, Result
+from .provenance import commit, now
 from .runner import PRELOAD, IsolatedRunner, Job
 from .wish import Wish
 
@@ -56,6 +60,8 @@ class Trial:
     seed: int
     matrix: bool
     seconds: float = 0.0
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started_at: str = field(default_factory=now)
     mutants: list[Verdict] = field(default_factory=list)
     variants: list[Verdict] = field(default_factory=list)
 
@@ -76,9 +82,16 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``selftest --json``."""
+        from . import __version__
+
         caught = sum(v.status == "caught" for v in self.mutants)
         return {
             "kind": "selftest",
+            "run_id": self.run_id,
+            "suite_version": __version__,
+            "suite_commit": commit(Path(__file__).parent),
+            "machine": platform.node(),
+            "started_at": self.started_at,
             "profile": self.profile,
             "seed": self.seed,
             "matrix": self.matrix,

@@ -44,7 +44,8 @@ def load(
             try:
                 _add(rows, _read(file), seen)
             except UsageError as error:
-                rows["notices"].append({"source": str(file), "text": str(error)})
+                # these sentences name their file themselves
+                rows["notices"].append({"source": "", "text": str(error)})
     if past is not None:
         for found in history.recall(Path(past), rows["notices"]):
             _add(rows, found, seen)

@@ -15,6 +15,7 @@ pytest.importorskip("pandas", reason="the extra `report` is not installed")
 pytest.importorskip("vl_convert", reason="the extra `report` is not installed")
 
 import invented
+import invented_large
 
 from nll_reports import build, load
 
@@ -24,6 +25,8 @@ def given(tmp_path_factory):
     """A folder with one input of each kind, and the history of a dozen runs."""
     folder = tmp_path_factory.mktemp("given")
     invented.everything(folder)
+    rules = ["values.plain_mean", "ignore_index.default"]
+    invented_large.past(folder / "history", 3, rules, ("float32",), 12, ("512x32000",))
     return folder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-import invented
+import invented_large
 import pytest
 
 from nll_reports import build, load
@@ -15,7 +15,7 @@ BUILD_SECONDS, SITE_BYTES, FILTER_MS = 15, 10_000_000, 200
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
-    invented.large(folder)
+    invented_large.large(folder)
     start = time.process_time()  # of this process: other programs do not count
     frames = load([folder / "results.jsonl", folder / "bench.jsonl"], past=folder / "history")
     build(frames, folder / "site")
@@ -33,19 +33,20 @@ def test_the_large_matrix_answers_a_filter_at_once(large, page):
     site, _ = large
     page.goto(f"{(site / 'index.html').as_uri()}#/matrix")
     page.wait_for_selector(".matrix")
-    took = page.evaluate(
-        """() => {
-          const times = [];
-          for (const value of ["bfloat16", "float32", "float64"]) {
-            const select = document.querySelector("select[name=dtype]");
-            const start = performance.now();
-            select.value = value;
-            select.dispatchEvent(new Event("change"));
-            document.body.offsetHeight;  // with the layout
-            times.push(performance.now() - start);
-          }
-          return times.sort((a, b) => a - b)[0];
-        }"""
-    )
+    devtools = page.context.new_cdp_session(page)
+    # Processor time of the page's thread, with layout and painting: other programs do not count.
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    took = []
+    for value in ("bfloat16", "float32", "float64"):
+        before = busy(devtools)
+        page.select_option("select[name=dtype]", value)
+        page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        took.append(busy(devtools) - before)
     assert page.locator(".matrix tbody tr:not(.group)").count() == 60
-    assert took < FILTER_MS
+    assert sorted(took)[1] < FILTER_MS
+
+
+def busy(devtools):
+    """Processor time of the page so far, in ms."""
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    return 1e3 * next(m["value"] for m in metrics if m["name"] == "TaskDuration")

@@ -52,7 +52,7 @@ function accuracyChart(family, values, items, where) {
       {data: {values: finite}, mark: {type: "point", filled: true, size: 80, opacity: 0.9}, encoding: {
         x: {field: "units", type: "quantitative", scale: {type: "log"}, title: "condition units (logarithmic)"},
         y: {field: "name", type: "nominal", sort: items.map((item) => item.label), title: null, axis: {labelLimit: innerWidth < 640 ? 120 : 260}},
-        color: {field: "dtype", type: "nominal", sort: where}, shape: {field: "dtype", type: "nominal", sort: where},
+        color: {field: "dtype", type: "nominal", scale: {domain: where}}, shape: {field: "dtype", type: "nominal", scale: {domain: where}},
         tooltip: [{field: "name", title: "implementation"}, {field: "dtype"}, {field: "shown", title: "error"}, {field: "letter"}]}},
     ],
   });

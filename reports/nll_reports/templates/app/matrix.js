@@ -29,8 +29,10 @@ function cell(item, column, href, counts) {
       `${OUTCOMES[outcome][0]} ${number}`, judged && unjudged ? h("span", {class: "left"}, `–${unjudged}`) : null));
 }
 
+const openThemes = (route) => (route.query.get("open") || "").split(",").filter(Boolean);
+
 function columnsOf(route, results) {
-  const open = (route.query.get("open") || "").split(",");
+  const open = openThemes(route);
   const present = new Set(results.map((r) => r.rule));
   return THEMES.flatMap((name) => {
     const rules = RULES.filter((rule) => rule.theme === name && present.has(rule));
@@ -46,7 +48,7 @@ function head(route, column) {
     return h("th", {scope: "col", title: column.rule.sentence}, h("div", {class: "turned"},
       h("a", {href: toRule(column.rule, route)}, column.rule.id.split(".")[1])));
   }
-  const open = (route.query.get("open") || "").split(",").filter(Boolean);
+  const open = openThemes(route);
   const next = column.open ? open.filter((name) => name !== column.theme) : [...open, column.theme];
   return h("th", {scope: "col"}, h("div", {class: "turned"}, h("button", {
     type: "button", "aria-expanded": column.open ? "true" : "false", "data-theme": column.theme,
@@ -58,8 +60,8 @@ function head(route, column) {
   }, `${column.open ? "▾ " : "▸ "}${column.theme}`)));
 }
 
-/** Counts by outcome for each implementation: of all, of each theme, of each rule. */
-function counted(results) {
+/** Counts by outcome for each implementation: of all, of each theme, of the rules of open ones. */
+function counted(results, open) {
   const counts = new Map();
   const add = (found, key, outcome) => {
     const at = found.get(key);
@@ -71,14 +73,14 @@ function counted(results) {
     if (mine === undefined) counts.set(implementation, mine = new Map());
     add(mine, "", outcome);
     add(mine, rule.theme, outcome);
-    add(mine, rule.id, outcome);
+    if (open.includes(rule.theme)) add(mine, rule.id, outcome);
   }
   return counts;
 }
 
 function matrixView(route) {
   const results = filtered(route);
-  const counts = counted(results);
+  const counts = counted(results, openThemes(route));
   const columns = columnsOf(route, results);
   const shown = IMPLEMENTATIONS.filter((item) => counts.has(item));
   const families = [...new Set(shown.map((item) => item.family))];
@@ -118,7 +120,7 @@ function overview(route, shown, results) {
   const sum = (outcomes) => outcomes.reduce((all, o) => all + (counts[o] || 0), 0);
   const link = (outcome, text) => h("a", {href: address("matrix", [], {...filtersOf(route), outcome})}, text);
   return h("p", {class: "wide"},
-    Object.entries(verdicts).map(([verdict, number]) => [verdictBadge(verdict), ` ${number}   `]),
+    Object.entries(verdicts).map(([verdict, number]) => [`${number} `, verdictBadge(verdict), " \u00a0 "]),
     h("span", {class: "muted"}, ` ${plural(results.length, "result")}, one for each rule, dtype and device: `,
       `${count(sum(GOOD))} pass, `, link("fail", `${count(sum(BAD))} fail`), ", ",
       link("expected_failure", `${count(counts.expected_failure || 0)} known`), ", ",
