@@ -61,6 +61,8 @@ class Session:
         self.options = options
         self.rules: dict[str, RuleFacts] = {}
         self.targets: list[Loaded] = []
+        #: What a glob over names matched and is not installed.
+        self.left_out: list[str] = []
         #: The runners that loaded the targets come first, in their order.
         self.runners: list[Runner] = []
         self.header: dict[str, Any] = {}
@@ -116,7 +118,7 @@ class Session:
             self._server = ForkServer(preload=PRELOAD)
             self._server.start()
         entries: tuple[expectations.Entry, ...] = ()
-        for given in _expanded(self._given):
+        for given in self._expanded():
             named = isinstance(given, str)
             wish = self._wish(given if named else _name_of(given))
             target = Loaded.by(self._runner(wish, None if named else given), wish)
@@ -130,6 +132,31 @@ class Session:
             if names.count(name) > 1:
                 raise UsageError(f"two targets are called {name!r}; give each one once.")
         self.header = self._make_header()
+
+    def _expanded(self) -> list[str | Any]:
+        """Globs over registered names (``torch_*``) replaced by what they match.
+
+        What is not installed is left out of them, as far as its ``load`` can tell by
+        ``missing()`` without importing anything; by its own name it is refused.
+        """
+        found: list[str | Any] = []
+        for target in self._given:
+            if not isinstance(target, str) or "*" not in target:
+                found.append(target)
+                continue
+            names = fnmatch.filter(registered(), target)
+            if not names:
+                raise unknown("implementation", target, registered())
+            absent = [name for name in names if _missing(name)]
+            if absent == names:
+                packages = sorted({str(_missing(name)) for name in names})
+                raise UsageError(
+                    f"nothing that {target!r} matches is installed: {', '.join(names)} "
+                    f"({'; '.join(packages)} missing)."
+                )
+            self.left_out += absent
+            found += [name for name in names if name not in absent]
+        return found
 
     def _open_file(self, earlier: Report | None) -> None:
         if earlier is not None:
@@ -329,30 +356,6 @@ def check(loss: str | Any, **options: Any) -> Report:
     string.  Raises UsageError for a target that cannot be called or a wrong option.
     """
     return Session([loss], options_of(options)).run()
-
-
-def _expanded(given: Sequence[str | Any]) -> list[str | Any]:
-    """Globs over registered names (``torch_*``) replaced by what they match.
-
-    What is not installed is left out of them, as far as its ``load`` can tell by ``missing()``
-    without importing anything; by its own name it is refused.
-    """
-    found: list[str | Any] = []
-    for target in given:
-        if not isinstance(target, str) or "*" not in target:
-            found.append(target)
-            continue
-        names = fnmatch.filter(registered(), target)
-        if not names:
-            raise unknown("implementation", target, registered())
-        there = [name for name in names if not _missing(name)]
-        if not there:
-            raise UsageError(
-                f"nothing that {target!r} matches is installed: {', '.join(names)} "
-                f"({'; '.join(sorted({str(_missing(name)) for name in names}))} missing)."
-            )
-        found += there
-    return found
 
 
 def _seed(options: Options) -> int:

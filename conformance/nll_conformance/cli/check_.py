@@ -125,6 +125,8 @@ def command(ctx: click.Context, /, targets: tuple[str, ...], **given: Any) -> No
     with Progress() as progress:
         session = Session(targets, options, progress)
         report = session.run()
+    if session.left_out:
+        click.echo(f"not installed, so left out: {', '.join(session.left_out)}", err=True)
     show(report, session.rules, path=str(options.json or options.resume or "") or None)
     _write_outputs(report, session, outputs)
     interrupted = bool(report.footer and report.footer["interrupted"])
