@@ -41,7 +41,7 @@ IMPLEMENTATIONS = (
         "on_triton:fused_triton",
         family="cross_entropy",
         # What the interpreter does in a reasonable time.
-        max_elements=4096,
+        max_elements=512,
     ),
     _fused("fused_compiled", "compiled:fused_compiled", family="cross_entropy"),
     _fused(
