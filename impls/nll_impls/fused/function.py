@@ -98,7 +98,7 @@ class Rows:
                     f"(0 to {classes - 1}) nor ignore_index ({ignore_index})"
                 )
         return cls(
-            logits=logits,
+            logits=logits.detach(),
             target=index,
             ignore_index=ignore_index,
             weight=weight,
