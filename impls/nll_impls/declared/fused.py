@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nll_conformance.model import Implementation
@@ -11,10 +16,30 @@ from .. import lazily
 DIVERGENCES = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"}
 
 
+@dataclass(frozen=True)
+class Fused:
+    """A ``load`` of ``module:function`` that tells what is missing without importing anything."""
+
+    target: str
+
+    def missing(self) -> str | None:
+        """The package, or the device, that it cannot do without."""
+        module = self.target.rpartition(".")[2].partition(":")[0]
+        package = {"cpu": "numba", "linear": "numba", "on_triton": "triton"}.get(module)
+        if package is not None and importlib.util.find_spec(package) is None:
+            return package
+        here = os.environ.get("TRITON_INTERPRET") == "1" or Path("/dev/nvidiactl").exists()
+        return None if here or module != "on_triton" else "a GPU (or TRITON_INTERPRET=1)"
+
+    def __call__(self) -> Callable[..., Any]:
+        """The loss; ImportError says what is missing."""
+        return lazily(self.target)()
+
+
 def _fused(name: str, where: str, **declared: Any) -> Implementation:
     return Implementation(
         name=name,
-        load=lazily(f"nll_impls.fused.{where}"),
+        load=Fused(f"nll_impls.fused.{where}"),
         divergences=DIVERGENCES,
         precision="fp32_inside",
         **declared,
@@ -41,7 +66,7 @@ IMPLEMENTATIONS = (
         "on_triton:fused_triton",
         family="cross_entropy",
         # What the interpreter does in a reasonable time.
-        max_elements=4096,
+        max_elements=512,
     ),
     _fused("fused_compiled", "compiled:fused_compiled", family="cross_entropy"),
     _fused(

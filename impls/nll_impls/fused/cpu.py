@@ -112,7 +112,9 @@ def fused_inplace(
 
     They are overwritten only if they require grad, under "none" and for 16-bit logits in
     backward.  A leaf that requires grad is refused.  So is, with RuntimeError in its backward,
-    whatever else is differentiated through these logits and would have to read them again.
+    whatever else is differentiated through these logits and would have to read them again;
+    and ``torch.autograd.grad(loss, logits)``, for autograd takes them for another tensor now:
+    ask for the gradient of what they were computed from.
     """
     return _loss(input, target, weight, (ignore_index, reduction, label_smoothing), None)
 

@@ -98,7 +98,7 @@ class Rows:
                     f"(0 to {classes - 1}) nor ignore_index ({ignore_index})"
                 )
         return cls(
-            logits=logits,
+            logits=logits.detach(),
             target=index,
             ignore_index=ignore_index,
             weight=weight,
@@ -280,5 +280,8 @@ def cross_entropy(
     engine: Engine,
 ) -> Tensor:
     """The loss of a call, by the kernels of an engine, its gradient in memory from ``into``."""
+    if not torch.is_grad_enabled():
+        # autograd tells a function what requires grad, not whether anybody will ask
+        input, target = input.detach(), target.detach()
     loss: Tensor = _Fused.apply(input, target, weight, options, into, engine)  # type: ignore[no-untyped-call]
     return loss

@@ -289,6 +289,19 @@ def _finish(values: Any, share: Any, blocks: Any, factor: float, pull: float) ->
             _scale(part, scale)
 
 
+@jit()
+def _short_row(row: Any, t: int, gradient: Any, scratch: Any, pull: float) -> Any:
+    """Top, total and the target's probability of a row of one block; the others' gradient."""
+    top = _finite(_top(row))
+    total = np.float64(_exp_into(row, top, scratch))
+    if total == 0.0:  # there was nothing but -inf
+        total = np.float64(np.nan)
+    factor = as_wide(pull / total, scratch[0])
+    for j in range(scratch.size):
+        gradient[j] = scratch[j] * factor
+    return np.float64(top), total, np.float64(scratch[t]) / total
+
+
 @cache
 def early_kernel(dtype: str) -> Any:
     """The same, and the gradient of each row times pull[0]; float32 and float64 only.
@@ -312,6 +325,7 @@ def early_kernel(dtype: str) -> Any:
         pull = carray(pointer(call.pull), 1, np.float64)[0]
         blocks = np.empty((4, (classes + BLOCK - 1) // BLOCK))
         scratch = np.empty(BLOCK, wide)
+        short, one = hard and classes <= BLOCK and call.share == 0, scratch[:classes]
         while True:
             start = fetch_add(address, call.rows_at_once)
             if start >= rows:
@@ -327,6 +341,12 @@ def early_kernel(dtype: str) -> Any:
                     _clear(grad)
                     continue
                 at_target = np.float64(widen(row[t]))
+                if short:
+                    part_t = call.hard * (weight[t] if call.weight != 0 else 1.0)
+                    top[n], total[n], p_t = _short_row(row, t, grad, one, part_t * pull)
+                    mass[n], cross[n] = part_t, _times(part_t, at_target - top[n])
+                    grad[t] = as_wide(part_t * pull * (p_t - 1.0), one[0])
+                    continue
                 top[n] = _leave_exponentials(row, grad, scratch, share, blocks, over)
                 total[n], cross[n], mass[n] = _gathered(blocks, top[n], share.size > 0)
                 part_t = 0.0

@@ -148,6 +148,10 @@ def _add(grads: Grads, part: slice, pull: Tensor, hidden: Tensor, head: Tensor) 
         to_bias += pull.sum(0)
 
 
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
 def fused_linear(
     input: Tensor,
     linear_weight: Tensor,
@@ -187,7 +191,9 @@ def fused_linear(
     hidden = input.reshape(-1, size)
     if rows.target is not None:
         hidden = torch.where((rows.target != ignore_index).unsqueeze(-1), hidden, 0.0)
-    loss: Tensor = _FusedLinear.apply(  # type: ignore[no-untyped-call]
-        hidden, linear_weight, linear_bias, rows, reduction, (target, weight)
-    )
-    return loss.reshape(target.shape if reduction == "none" else ()).to(input.dtype)
+    given = (hidden, linear_weight, linear_bias)
+    if not torch.is_grad_enabled():
+        # autograd tells a function what requires grad, not whether anybody will ask
+        given = (hidden.detach(), linear_weight.detach(), _detached(linear_bias))
+    loss: Tensor = _FusedLinear.apply(*given, rows, reduction, (target, weight))  # type: ignore[no-untyped-call]
+    return loss.reshape(input.shape[:-1] if reduction == "none" else ()).to(input.dtype)
