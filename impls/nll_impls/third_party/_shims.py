@@ -15,9 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-
-#: Triton's interpreter takes some milliseconds for each row of a case.
-ELEMENTS = 500
+#: The declared caps of a Triton loss: its interpreter takes some milliseconds for each row.
+CAPS: dict[str, Any] = {"max_rows": 24, "max_elements": 70_000}
 
 
 @cache

@@ -46,7 +46,12 @@ def load_pyro() -> Callable[..., Any]:
 
 def _reduced(rows: Tensor, reduction: str) -> Tensor:
     """By PyTorch's own reductions; the densities have none."""
-    return {"none": lambda: rows, "sum": rows.sum, "mean": rows.mean}[reduction]()
+    reduce: dict[str, Callable[[], Tensor]] = {
+        "none": lambda: rows,
+        "sum": rows.sum,
+        "mean": rows.mean,
+    }
+    return reduce[reduction]()
 
 
 IMPLEMENTATIONS = (
