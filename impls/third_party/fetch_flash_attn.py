@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 REQUIREMENT = "flash-attn==2.8.3.post2"
+DOWNLOAD = ("--no-deps", "--no-binary", ":all:", "--no-build-isolation")
 NEEDED = ("packaging", "psutil", "setuptools", "wheel")
 
 
@@ -24,8 +25,7 @@ def main() -> None:
     subprocess.run([*pip, "install", *NEEDED], check=True)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [*pip, "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
-            + ["--dest", folder, REQUIREMENT],
+            [*pip, "download", *DOWNLOAD, "--dest", folder, REQUIREMENT],
             env={**os.environ, "FLASH_ATTENTION_SKIP_CUDA_BUILD": "TRUE"},
             check=True,
         )

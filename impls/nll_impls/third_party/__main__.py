@@ -1,11 +1,12 @@
 """Write the page of findings: ``python -m nll_impls.third_party > THIRD_PARTY.md``.
 
 Every reproducer is run where its package is installed; one that no longer shows its fault is
-called stale, and the exit code is 1.
+called stale, and the exit code is 1.  With ``--no-run`` the page says nothing about that.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,22 +23,28 @@ from ._package import FromPackages
 HEAD = """\
 # Third-party losses: findings
 
-Made by `python -m nll_impls.third_party`, which ran every program on this page where the
-package was installed.  Each program needs that package and torch alone and ends with the
-exception named beside it while the fault is there.  Every entry was confirmed by hand to be
-of the kind that its heading says; `nll-conformance check NAME` repeats the judgement.
+Made by `python -m nll_impls.third_party`.  Each program needs that package and torch alone and
+ends with the exception named beside it while the fault is there.  Every entry was confirmed by
+hand to be of the kind that its heading says; `nll-conformance check NAME` judges again.
 """
 TIMEOUT_S = 120
+#: A torchvision built for another torch cannot be imported, whatever the program is about.
+PRELUDE = (
+    "from nll_impls.third_party._shims import torchvision_operators as _; _(); del _\n"
+    if importlib.util.find_spec("torchvision")
+    else ""
+)
 
 
 def main() -> int:
     """Print the page; 1 if some reproducer is stale."""
+    run = "--no-run" not in sys.argv[1:]
     known = {package.distribution: package for package in packages()}
     stale = 0
     write(HEAD)
     for distribution, losses in _by_distribution().items():
-        package = known.get(distribution, Package(distribution, "", ()))
-        stale += _section(package, losses)
+        package = known.get(distribution, Package(distribution, "", (), ()))
+        stale += _section(package, losses, run=run)
     return 1 if stale else 0
 
 
@@ -54,7 +61,7 @@ def _by_distribution() -> dict[str, list[Implementation]]:
     return dict(sorted(found.items()))
 
 
-def _section(package: Package, losses: list[Implementation]) -> int:
+def _section(package: Package, losses: list[Implementation], *, run: bool) -> int:
     """One package; how many of its reproducers are stale."""
     installed = _installed(package.distribution, losses)
     write(f"## {package.distribution} {installed or package.confirmed}\n")
@@ -63,17 +70,17 @@ def _section(package: Package, losses: list[Implementation]) -> int:
     elif package.confirmed and installed != package.confirmed:
         write(f"Confirmed by hand with {package.confirmed}.\n")
     for loss in losses:
-        write(_declared(loss))
+        write(_declared(loss, read=loss.name in package.read))
     stale = 0
     for kind, heading in KINDS.items():
         entries = [finding for finding in package.findings if finding.kind == kind]
         if entries:
             write(f"\n### {heading}\n")
         for entry in entries:
-            state = _state(entry) if installed and entry.reproducer else ""
+            state = _state(entry) if run and installed and entry.reproducer else ""
             stale += state == "stale"
             write("\n".join(_entry(entry, state)))
-    write("" if package.findings else "\nNo failure is known.\n")
+    write("")
     return stale
 
 
@@ -86,7 +93,7 @@ def _installed(distribution: str, losses: list[Implementation]) -> str | None:
         return losses[0].version
 
 
-def _declared(loss: Implementation) -> str:
+def _declared(loss: Implementation, *, read: bool) -> str:
     """What holds of it, and in what it differs by declaration."""
     known = {entry.rule for entry in loss.expected}
     words = [f"- [`{loss.name}`]({loss.url}), family `{loss.family}`"]
@@ -98,6 +105,8 @@ def _declared(loss: Implementation) -> str:
         words.append(f"unlike PyTorch {', '.join(differs)}")
     words.append(f"judged as `{loss.precision or 'rounded_rows'}` in {', '.join(loss.dtypes)}")
     rest = "all rules hold" if not known else f"all rules hold but the {len(known)} named here"
+    if not read:
+        rest = "its report was not read in full yet: what is not named here may still be wrong"
     return "; ".join([*words, rest]) + "."
 
 
@@ -119,7 +128,7 @@ def _state(finding: Finding) -> str:
     """Whether the program still ends with the exception that shows the fault."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", finding.reproducer],
+            [sys.executable, "-c", PRELUDE + finding.reproducer],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -2,6 +2,7 @@
 
     distribution = "timm"
     confirmed = "1.0.31"            # the version whose source was read by hand
+    read = ["timm_label_smoothing"] # the losses whose quick report was read line by line
 
     [[finding]]
     kind = "fault"                  # or "documented", "pytorch", "interpreter"
@@ -58,6 +59,7 @@ class Package:
 
     distribution: str
     confirmed: str
+    read: tuple[str, ...]
     findings: tuple[Finding, ...]
 
 
@@ -73,7 +75,7 @@ def _read(path: Path) -> Package:
         Finding(**{key: _frozen(value) for key, value in each.items()})
         for each in data.get("finding", ())
     )
-    return Package(data["distribution"], data["confirmed"], findings)
+    return Package(data["distribution"], data["confirmed"], tuple(data["read"]), findings)
 
 
 def _frozen(value: Any) -> Any:
