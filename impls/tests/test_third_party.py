@@ -19,8 +19,6 @@ from nll_impls.third_party._findings import FOLDER, KINDS, Finding, packages
 from nll_impls.third_party._package import FromPackages, from_package
 
 ALL = {i.name: i for i in implementations() if isinstance(i.load, FromPackages)}
-#: Compiled, or by Triton's interpreter: seconds for one call.
-SLOW = {"torch_compiled"}
 
 
 def absent_loss() -> None:
@@ -57,7 +55,7 @@ def test_what_is_absent_is_told_without_importing() -> None:
 def test_globs_leave_out_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"absent": ABSENT, "absent_too": replace(ABSENT, name="absent_too"), **ALL}
     monkeypatch.setattr(session, "registered", lambda: known)
-    assert session._expanded(["torch_ad*", "absent"]) == ["torch_adaptive", "absent"]
+    assert session._expanded(["torch_linear_ch*", "absent"]) == ["torch_linear_chunked", "absent"]
     with pytest.raises(UsageError, match="nothing that 'absent\\*' matches is installed"):
         session._expanded(["absent*"])
 
@@ -113,8 +111,6 @@ def test_is_called_where_it_is_installed(loss: Implementation) -> None:
     assert isinstance(loss.load, FromPackages)
     if (name := loss.load.missing()) is not None:
         pytest.skip(f"{name} is not installed")
-    if loss.name in SLOW:
-        pytest.skip("compiling takes longer than a test may")
     report = nll_conformance.check(
         loss.name, profile="quick", rules=("call.simplest",), dtype=loss.dtypes[:1], timeout=120
     )
