@@ -39,6 +39,7 @@ class Context:
     capabilities: frozenset[str]
     profile: Profile = "standard"
     max_elements: int = MAX_ELEMENTS
+    max_rows: int | None = None
     divergences: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     mutates: tuple[str, ...] = ()
@@ -113,7 +114,9 @@ class Draft:
     column: Callable[[Draft, int, float], tuple[Edit, ...]] = class_column
 
     def resize(self, rows: tuple[int, ...], classes: int = 0) -> None:
-        """Another number of rows and classes."""
+        """Another number of rows and classes; no more rows than the context allows."""
+        if self.context.max_rows is not None and len(rows) == 1:
+            rows = (min(rows[0], self.context.max_rows),)
         self.rows, self.classes = rows, classes
         self.fit(self)
 

@@ -67,6 +67,7 @@ def implementation(
     devices: Iterable[str] = DEVICES,
     mutates: Iterable[str] = (),
     max_elements: int | None = None,
+    max_rows: int | None = None,
     expected: Iterable[Expected] = (),
     version: str | None = None,
     url: str | None = None,
@@ -91,6 +92,7 @@ def implementation(
             devices=tuple(devices),
             mutates=tuple(mutates),
             max_elements=max_elements,
+            max_rows=max_rows,
             expected=tuple(expected),
             version=version,
             url=url,
@@ -227,12 +229,12 @@ def _amended(declared: Implementation, amendments: Amendments) -> Implementation
             changes[key] = value
         elif key == "mutates":
             changes[key] = tuple(filter(None, value.split("+")))
-        elif key == "max_elements":
+        elif key in ("max_elements", "max_rows"):
             changes[key] = _positive(key, value)
         elif key in contract.divergences:
             divergences[key] = value
         else:
-            choices = ("precision", "mutates", "max_elements", *contract.divergences)
+            choices = ("precision", "mutates", "max_elements", "max_rows", *contract.divergences)
             raise unknown("declaration", key, choices)
     lacks = [c for c in declared.lacks if c not in amendments.supports]
     return replace(

@@ -282,7 +282,7 @@ class Engine:
             finding=finding,
             shows=self.rules[case.rule].shows if case.rule in self.rules else "",
             style="module" if self.subject.style == "module" else "function",
-            load=self._found_implementation and not isinstance(load, Lazily),
+            load="()" if hasattr(load, "where") else ".load()" if self._needs_load() else "",
             fixed=self.subject.fixed,
             mutates=self.subject.implementation.mutates,
         )
@@ -290,7 +290,14 @@ class Engine:
     def _where(self) -> str:
         """Where the loss can be imported from, if that is known."""
         load = self.subject.implementation.load
-        return load.target if isinstance(load, Lazily) else self.wish.target
+        if isinstance(load, Lazily):
+            return load.target
+        return str(getattr(load, "where", self.wish.target))
+
+    def _needs_load(self) -> bool:
+        """Whether the target names an Implementation and not the loss itself."""
+        load = self.subject.implementation.load
+        return self._found_implementation and not isinstance(load, Lazily)
 
     def unsupported(self, rule_id: str) -> str:
         """Why a rule cannot be asked of this subject; empty if it can."""

@@ -79,7 +79,7 @@ class Implementation:
     optional ones that must work (and arguments hidden in ``**kwargs``).  ``divergences``
     chooses among the legal values that the family lists, ``precision`` says how 16-bit
     inputs are handled, ``mutates`` names tensors that a call may overwrite, and
-    ``max_elements`` caps the size of a case for a slow target.
+    ``max_elements`` and ``max_rows`` cap the size of a case for a slow target.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Implementation:
     devices: tuple[str, ...] = DEVICES
     mutates: tuple[str, ...] = ()
     max_elements: int | None = None
+    max_rows: int | None = None
     expected: tuple[Expected, ...] = ()
     version: str | None = None
     url: str | None = None

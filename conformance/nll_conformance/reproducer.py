@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .recipes import TensorRecipe
 
 Style: TypeAlias = Literal["function", "module"]
+#: What makes the loss of what the target names: a call, or the ``load`` of an Implementation.
+Load: TypeAlias = Literal["", "()", ".load()"]
 
 #: Tensors that every call of some family needs: they go by position, in this order.
 POSITIONAL = ("input", "linear_weight", "target", "var")
@@ -63,16 +65,16 @@ def program(
     finding: Finding | None = None,
     shows: str = "",
     style: Style = "function",
-    load: bool = False,
+    load: Load = "",
     fixed: Collection[str] = (),
     mutates: tuple[str, ...] = (),
 ) -> str:
     """Runnable Python that makes the calls of a finding and fails while it is there.
 
     ``target`` is a TARGET of the command line (``module:attr`` or ``file.py:attr``); a name
-    without a colon is left for the reader to fill in.  ``load`` says that the target is an
-    ``Implementation`` whose ``load()`` returns the loss.  Without a ``finding`` the program
-    makes the one call of ``case`` and prints loss and gradients.
+    without a colon is left for the reader to fill in.  ``load`` says that the loss is what the
+    target, or its ``load()``, returns.  Without a ``finding`` the program makes the one call
+    of ``case`` and prints loss and gradients.
 
     The program makes the tensors, does what the rule ``shows``, and compares the entry that
     the finding speaks of.  Without ``shows`` that is each call that the rule made, with its
@@ -83,7 +85,7 @@ def program(
     recipes = [recipe for each in own for _, recipe in _tensors(each)]
     words = set(re.findall(r"[A-Za-z_]\w*", shows))
     found, name = imports(target, words | {name for name, _ in _tensors(case)})
-    loss = Loss(f"{name}.load()" if load else name, style, fixed, mutates)
+    loss = Loss(f"{name}{load}", style, fixed, mutates)
     steps = _shown(shows, own, loss, finding) if shows else _calls(own, loss, finding)
     end = comparison(case, finding, shows) if finding else []
     return "\n".join(["import torch", *found, *helpers(recipes), "", *steps, *end]) + "\n"

@@ -85,6 +85,7 @@ def context_for(
         capabilities=subject.capabilities,
         profile=profile,
         max_elements=min(declared.max_elements or MAX_ELEMENTS, MAX_ELEMENTS),
+        max_rows=declared.max_rows,
         divergences=subject.divergences,
         fixed=subject.fixed,
         mutates=declared.mutates,

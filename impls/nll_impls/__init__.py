@@ -1,8 +1,7 @@
 """Bundled implementations: the losses that ship with the suite.
 
 ``declared/`` says what there is and needs no torch; ``losses/`` holds the code and is
-imported only when an implementation is loaded; ``third_party/`` declares and adapts losses
-of other packages, a module each.  Every module of ``declared`` and ``third_party`` exposes
+imported only when an implementation is loaded.  Every module of ``declared`` exposes
 ``IMPLEMENTATIONS`` and is found by walking the package.
 """
 
@@ -17,15 +16,12 @@ __all__ = ["implementations", "lazily"]
 
 
 def implementations() -> tuple[Implementation, ...]:
-    """Everything that ``declared`` and ``third_party`` declare, in the order of modules."""
-    from . import declared, third_party
+    """Everything that the modules of ``declared`` declare, in the order of their names."""
+    from . import declared
 
+    modules = sorted(module.name for module in pkgutil.iter_modules(declared.__path__))
     return tuple(
         implementation
-        for package in (declared, third_party)
-        for module in sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-        if not module.startswith("_")
-        for implementation in importlib.import_module(
-            f"{package.__name__}.{module}"
-        ).IMPLEMENTATIONS
+        for name in modules
+        for implementation in importlib.import_module(f"{declared.__name__}.{name}").IMPLEMENTATIONS
     )

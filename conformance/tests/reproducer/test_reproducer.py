@@ -142,7 +142,7 @@ def test_module_takes_weight_and_options_in_its_constructor() -> None:
 
 
 def test_an_implementation_is_loaded_first() -> None:
-    assert "entry.load()(input, target" in program(case(), "pack.age:entry", load=True)
+    assert "entry.load()(input, target" in program(case(), "pack.age:entry", load=".load()")
 
 
 def test_a_name_alone_is_left_to_the_reader() -> None:

@@ -45,44 +45,6 @@ BROADCAST = Expected(
     link="https://docs.pytorch.org/docs/2.13/generated/torch.nn.functional.linear.html",
 )
 EAGER = (NONFINITE, NEGATIVE_SMOOTHING, HALF_SUM)
-CHUNKED = (
-    NONFINITE,
-    *(
-        Expected(
-            rule,
-            reason="where every row is ignored gradients precomputed as 0 * NaN are NaN, not 0",
-            link=DOCS,
-        )
-        for rule in (
-            "ignore_index.all_ignored_mean",
-            "ignore_index.in_range",
-            "ignore_index.given_but_rare",
-            "ignore_index.zero_gradient",
-            "ignore_index.with_weight",
-            "combinations.all_options",
-        )
-    ),
-    Expected(
-        "ignore_index.nonfinite_loss",
-        reason="row losses of ignored rows are multiplied by zero; without options they are not",
-        link=DOCS,
-    ),
-    Expected(
-        "transforms.jvp",
-        reason="documented as unsupported, yet it returns a derivative of 0 instead of raising",
-        link=DOCS,
-    ),
-    Expected(
-        "errors.target_shape",
-        reason="targets beyond the rows are dropped silently; without options they raise",
-        link=DOCS,
-    ),
-    Expected(
-        "errors.weight_size",
-        reason="weights are looked up without a check; without options they raise",
-        link=DOCS,
-    ),
-)
 IMPLEMENTATIONS = (
     _linear(
         "torch_linear_cross_entropy",
@@ -99,15 +61,6 @@ IMPLEMENTATIONS = (
         promises=COMPOSED,
         expected=EAGER,
         url="https://docs.pytorch.org/docs/2.13/generated/torch.nn.LinearCrossEntropyLoss.html",
-    ),
-    _linear(
-        "torch_linear_cross_entropy_chunked",
-        "nll_impls.losses.torch_linear:chunked",
-        precision="input_dtype",
-        lacks=("soft_target",),
-        promises=("chunked",),
-        expected=CHUNKED,
-        url=DOCS,
     ),
     _linear(
         "linear_then_cross_entropy",

@@ -2,43 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-#: Small enough that ordinary inputs take several chunks, the last of them ragged.
-ROWS = 7
-#: No input takes more chunks than this.
-CHUNKS = 256
-
-
-def chunked(
-    input: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    *,
-    linear_bias: Tensor | None = None,
-    weight: Tensor | None = None,
-    ignore_index: int | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """``F.linear_cross_entropy`` in chunks of rows, its backward as often as asked."""
-    options: Any = torch.nn.LinearCrossEntropyOptions(
-        batch_chunk_size=max(ROWS, math.ceil(input.shape[0] / CHUNKS)), allow_retain_graph=True
-    )
-    return functional.linear_cross_entropy(
-        input,
-        linear_weight,
-        target,
-        linear_bias=linear_bias,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        options=options,
-    )
 
 
 def module(

@@ -11,6 +11,8 @@ from typing import Any
 
 from nll_conformance.model import Implementation
 
+from ._findings import expected_of
+
 
 @dataclass(frozen=True)
 class FromPackages:
@@ -21,6 +23,7 @@ class FromPackages:
     """
 
     where: str
+    distribution: str
     requires: tuple[str, ...]
 
     def missing(self) -> str | None:
@@ -48,11 +51,15 @@ def from_package(
     family: str = "cross_entropy",
     **declared: Any,
 ) -> Implementation:
-    """The declaration of a loss of ``distribution``, which ``load`` adapts."""
+    """The declaration of a loss of ``distribution``, which ``load`` adapts.
+
+    Its known failures are those of its package's file of findings.
+    """
     return Implementation(
         name=name,
-        load=FromPackages(f"{load.__module__}:{load.__name__}", requires),
+        load=FromPackages(f"{load.__module__}:{load.__name__}", distribution, requires),
         family=family,
+        expected=expected_of(name),
         version=_version(distribution),
         **declared,
     )

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-#: Triton's interpreter takes some milliseconds for each row of a case.
-ELEMENTS = 500
+#: The declared caps of a Triton loss: its interpreter takes some milliseconds for each row.
+CAPS: dict[str, Any] = {"max_rows": 24, "max_elements": 70_000}
 
 
 @cache
@@ -38,7 +38,7 @@ def _complete_the_interpreter() -> None:
 
     A Python float that is passed to a kernel is a float32 scalar there, with methods; the
     interpreter leaves it a float.  ``libdevice`` functions have no body.  float32 is rounded
-    to bfloat16, not truncated, and ``tl.dot`` multiplies bfloat16 numbers, not their bits.
+    to bfloat16, not truncated, and operations are on bfloat16 numbers, not on their bits.
     """
     import numpy as np
     import triton.language as tl
@@ -64,26 +64,44 @@ def _mend_bfloat16(builder: Any) -> None:
     import triton.language as tl
     from triton.runtime.interpreter import TensorHandle
 
-    cast, dot = builder.cast_impl, builder.create_dot
+    cast, dot, binary = builder.cast_impl, builder.create_dot, builder.binary_op
+    unary = builder.unary_op
 
     def widened(handle: Any) -> Any:
         bits = torch.from_numpy(handle.data.view("int16").copy())
         return TensorHandle(bits.view(torch.bfloat16).float().numpy(), tl.float32)
 
+    def rounded(data: Any) -> Any:
+        bits = torch.from_numpy(data.copy()).to(torch.bfloat16).view(torch.int16)
+        return TensorHandle(bits.numpy().view("uint16"), tl.bfloat16)
+
     def cast_impl(self: Any, handle: Any, kind: Any) -> Any:
         source, target = handle.dtype.scalar, kind.scalar
-        if source == tl.bfloat16 and target == tl.float32:
-            return widened(handle)
-        if source == tl.float32 and target == tl.bfloat16:
-            rounded = torch.from_numpy(handle.data.copy()).to(torch.bfloat16)
-            return TensorHandle(rounded.view(torch.int16).numpy().view("uint16"), tl.bfloat16)
+        if source == target:
+            return cast(self, handle, kind)
+        if source == tl.bfloat16:
+            return cast(self, widened(handle), kind)
+        if target == tl.bfloat16:
+            return rounded(handle.data.astype("float32"))
         return cast(self, handle, kind)
 
     def create_dot(self: Any, left: Any, right: Any, *rest: Any) -> Any:
         factors = (widened(f) if f.dtype.scalar == tl.bfloat16 else f for f in (left, right))
         return dot(self, *factors, *rest)
 
+    def binary_op(self: Any, left: Any, right: Any, operation: Any) -> Any:
+        if left.dtype.scalar != tl.bfloat16:
+            return binary(self, left, right, operation)
+        data = operation(widened(left).data, widened(right).data)
+        return TensorHandle(data, tl.bfloat16) if data.dtype == bool else rounded(data)
+
+    def unary_op(self: Any, argument: Any, operation: Any) -> Any:
+        if argument.dtype.scalar != tl.bfloat16:
+            return unary(self, argument, operation)
+        return rounded(operation(widened(argument).data))
+
     builder.cast_impl, builder.create_dot = cast_impl, create_dot
+    builder.binary_op, builder.unary_op = binary_op, unary_op
 
 
 def _elementwise(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
 from ._reduce import reduced
-from ._shims import ELEMENTS, load_file, triton_anywhere
+from ._shims import CAPS, load_file, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,7 @@ _DECLARED = from_package(
     divergences={"half_output": "float32"},
     precision="fp32_inside",
     dtypes=("float32", "bfloat16", "float16"),  # losses are documented as float32
-    max_elements=ELEMENTS,
+    **CAPS,
     url="https://github.com/Dao-AILab/flash-attention/tree/main/flash_attn/losses",
 )
 IMPLEMENTATIONS = (replace(_DECLARED, version=_DECLARED.version or _source_version()),)

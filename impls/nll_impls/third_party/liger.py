@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
-from ._shims import ELEMENTS, triton_anywhere
+from ._shims import CAPS, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ IMPLEMENTATIONS = (
         dtypes=DTYPES,
         mutates=("input",),
         precision="rounded_rows",
-        max_elements=ELEMENTS,
+        **CAPS,
         url=DOCS,
     ),
     from_package(
@@ -65,7 +65,7 @@ IMPLEMENTATIONS = (
         lacks=("unbatched", "soft_target"),
         promises=("ignore_index", "label_smoothing"),
         dtypes=DTYPES,
-        max_elements=ELEMENTS,
+        **CAPS,
         url=DOCS,
     ),
 )

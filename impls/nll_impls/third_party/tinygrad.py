@@ -74,7 +74,7 @@ IMPLEMENTATIONS = (
         load,
         distribution="tinygrad",
         requires=("tinygrad",),
-        lacks=("ignore_minus_100", "target_gradient", "unbatched"),
+        lacks=("ignore_minus_100", "target_gradient", "unbatched", "double_backward"),
         precision="input_dtype",
         max_elements=400,
         url="https://docs.tinygrad.org/tensor/ops/#tinygrad.Tensor.sparse_categorical_crossentropy",

@@ -1,9 +1,8 @@
-"""PyTorch's other ways to a cross entropy: in chunks, compiled, adaptive."""
+"""PyTorch's linear cross entropy in chunks of rows, as its options ask for it."""
 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -54,64 +53,6 @@ def load_linear_chunked() -> Callable[..., Any]:
     return torch_linear_chunked
 
 
-def load_compiled() -> Callable[..., Any]:
-    """``F.cross_entropy`` under ``torch.compile``."""
-    if shutil.which("g++") is None:
-        raise ImportError("torch.compile needs g++ here")
-    import torch
-    from torch.nn import functional
-
-    # Each dtype, rank and set of options is a variant of its own.
-    torch._dynamo.config.recompile_limit = 512  # noqa: SLF001 - that is where settings live
-    torch._dynamo.config.accumulated_recompile_limit = 4096  # noqa: SLF001 - likewise
-
-    compiled: Any = torch.compile(functional.cross_entropy, dynamic=True)
-
-    def torch_compiled(
-        input: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> Any:
-        return compiled(
-            input,
-            target,
-            weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
-
-    return torch_compiled
-
-
-def load_adaptive() -> Callable[..., Any]:
-    """``nn.AdaptiveLogSoftmaxWithLoss`` whose clusters hold nothing but given logits.
-
-    With head weights that are the identity the module's own hidden state is the logits of
-    the head; one cutoff below the last class leaves a tail of one class, whose projection is
-    set so that its cluster logit is that class's logit.
-    """
-    import torch
-
-    def torch_adaptive(input: Tensor, target: Tensor, reduction: str = "mean") -> Any:
-        classes = input.shape[-1]
-        if classes < 2:
-            raise ValueError("an adaptive softmax has at least two classes")
-        module = torch.nn.AdaptiveLogSoftmaxWithLoss(
-            classes, classes, [classes - 1], device=input.device, dtype=input.dtype
-        )
-        with torch.no_grad():
-            module.head.weight.copy_(torch.eye(classes))
-        module.requires_grad_(False)
-        rows = -module(input, target).output
-        return {"none": lambda: rows, "sum": rows.sum, "mean": rows.mean}[reduction]()
-
-    return torch_adaptive
-
-
 IMPLEMENTATIONS = (
     from_package(
         "torch_linear_chunked",
@@ -119,26 +60,9 @@ IMPLEMENTATIONS = (
         family="linear_cross_entropy",
         distribution="torch",
         requires=("torch",),
+        promises=("chunked",),
         divergences={"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"},
         precision="input_dtype",
         url=f"{DOCS}/torch.nn.functional.linear_cross_entropy.html",
-    ),
-    from_package(
-        "torch_compiled",
-        load_compiled,
-        distribution="torch",
-        requires=("torch",),
-        divergences={"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"},
-        precision="input_dtype",
-        url="https://docs.pytorch.org/docs/2.13/generated/torch.compile.html",
-    ),
-    from_package(
-        "torch_adaptive",
-        load_adaptive,
-        distribution="torch",
-        requires=("torch",),
-        lacks=("spatial", "soft_target", "ignore_minus_100", "empty_batch"),
-        precision="input_dtype",
-        url=f"{DOCS}/torch.nn.AdaptiveLogSoftmaxWithLoss.html",
     ),
 )

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
-from ._shims import ELEMENTS, load_file, triton_anywhere
+from ._shims import CAPS, load_file, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,7 @@ IMPLEMENTATIONS = (
         divergences={"half_output": "float32", "all_ignored_mean": "zero", "empty_mean": "zero"},
         precision="fp32_inside",
         dtypes=("float32", "bfloat16", "float16"),  # the kernels compute in float32
-        max_elements=ELEMENTS,
+        **CAPS,
         url="https://github.com/unslothai/unsloth/blob/main/unsloth/kernels/cross_entropy_loss.py",
     ),
 )
