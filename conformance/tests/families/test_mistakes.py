@@ -98,6 +98,9 @@ def test_recognised(family: str, formula: Callable[[Tensor, Tensor], Any], words
 )
 def test_silent_about_what_is_right(name: str) -> None:
     (item,) = (i for i in implementations() if i.name == name)
+    missing = getattr(item.load, "missing", lambda: None)()
+    if missing:
+        pytest.skip(f"{missing} is not installed")
     assert looks_like(subject_of(item, name, Amendments())) is None
 
 

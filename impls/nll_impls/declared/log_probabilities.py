@@ -54,7 +54,12 @@ def not_contiguous(family: str, **numbers: Any) -> tuple[Expected, ...]:
             link="https://github.com/pytorch/pytorch/issues/175084",
             case=image(family, rule, dtype, **numbers),
         )
-        for rule in ("layout.spatial_input", "combinations.all_options")
+        for rule in (
+            "layout.spatial_input",
+            "layout.channels_last",
+            "layout.every_tensor",
+            "combinations.all_options",
+        )
         for dtype in DTYPES
     )
 

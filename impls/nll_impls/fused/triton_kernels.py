@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # Triton has no types
+@triton.jit  # Triton has no types
 def _row_sums(
     logits: Any,
     share: Any,
@@ -42,7 +42,7 @@ def _row_sums(
     return top, total, mass, cross
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # Triton has no types
+@triton.jit  # Triton has no types
 def sweep(
     logits: Any,
     share: Any,
