@@ -24,6 +24,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
+import torch._compile as torch_compile
 import torch.nn.functional
 
 _MODULES: tuple[ModuleType, ...] = (
@@ -79,6 +80,8 @@ class _Place:
         """Undo replacements; the names of what had been replaced."""
         if self._unchanged():
             return
+        if any(_wrapped_by_torch(self._members.get(n), old) for n, old in self._named.items()):
+            self._accept_torchs_own()
         for name, value in self._named.items():
             if self._members.get(name, _MISSING) is not value:
                 setattr(self._owner, name, value)
@@ -98,12 +101,28 @@ class _Place:
         except KeyError:
             return False
 
+    def _accept_torchs_own(self) -> None:
+        for name, old in self._named.items():
+            if _wrapped_by_torch(self._members.get(name), old):
+                self._named[name] = self._members[name]
+        self._values = tuple(self._named.values())
+
     def _unhidden(self, owner: type) -> Iterator[str]:
         for name in [name for name in self._members if name not in self._named]:
             hides = any(name in vars(base) for base in owner.__mro__[1:])
             if hides and callable(self._members[name]) and self._wanted(name):
                 delattr(owner, name)
                 yield f"{owner.__name__}.{name}"
+
+
+def _wrapped_by_torch(new: Any, old: Any) -> bool:
+    """Whether torch itself put ``new`` there: importing torch._dynamo wraps torch.manual_seed."""
+    code = getattr(new, "__code__", None)
+    return (
+        new is not old
+        and getattr(new, "__wrapped__", None) is old
+        and getattr(code, "co_filename", None) == torch_compile.__file__
+    )
 
 
 class Originals:

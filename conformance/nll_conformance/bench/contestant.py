@@ -92,6 +92,10 @@ class Loss:
         value = forward()
         return lambda: (value, self._backward(value))
 
+    def elsewhere(self) -> Loss:
+        """The same with tensors at other addresses."""
+        return Loss(self.subject, Workplace(self._place.inputs), self._phase)
+
     def _backward(self, value: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         leaves = tuple(self._leaves.values())
         return torch.autograd.grad(value, leaves, allow_unused=True)

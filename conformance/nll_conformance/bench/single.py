@@ -5,7 +5,7 @@ For asv and pytest-benchmark, which have their own loops; ``bench`` interleaves 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..engine import Engine
 from ..errors import UsageError
@@ -37,6 +37,10 @@ class Prepared:
     def ready(self, number: int = 0) -> Call:
         """Prepare a call on input ``number`` (0 or 1) and return it."""
         return self.loss.ready(number)
+
+    def elsewhere(self) -> Prepared:
+        """The same with the loss's tensors at other addresses, verified already."""
+        return replace(self, loss=self.loss.elsewhere())
 
     def added_bytes(self) -> int | None:
         """The peak of memory that a call adds; None where the system cannot tell."""

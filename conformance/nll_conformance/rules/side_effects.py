@@ -264,12 +264,12 @@ def _only_new_garbage() -> Iterator[None]:
         try:
             loss = {bare_call}
             (grad,) = torch.autograd.grad(other, leaf, retain_graph=True)
-            assert torch.equal(grad, 2 * leaf), "the other consumer got a wrong gradient"
             torch.autograd.backward([other, loss], [torch.zeros_like(other), upstream])
         except Exception:
             if not {mutates}:
                 raise
             raise SystemExit(0)  # refused, which is right
+        assert torch.equal(grad, 2 * leaf), "the other consumer got a wrong gradient"
         input = leaf
     """,
 )

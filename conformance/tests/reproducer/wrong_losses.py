@@ -69,13 +69,13 @@ def drifts(right: Loss) -> Loss:
 
 
 def hides(right: Loss) -> Loss:
-    """What flows back is made finite first."""
+    """What flows back counts only where it is finite."""
 
     @functools.wraps(right)
     def loss(*tensors: Any, **options: Any) -> Any:
         value = right(*tensors, **options)
         if value.requires_grad:
-            value.register_hook(torch.nan_to_num)
+            value.register_hook(lambda upstream: upstream.where(upstream.isfinite(), 0.0))
         return value
 
     return loss
