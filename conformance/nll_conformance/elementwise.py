@@ -32,8 +32,13 @@ several_dimensions = sized((2, 3), (4, 3, 2), (5, 1), (1, 4), (3, 3), (2, 1, 3, 
 
 
 def any_rank(draft: Draft, draw: Draw) -> None:
-    """One to five dimensions, sizes of one included."""
-    draft.resize(tuple(draw.among((2, 1, 3)) for _ in range(draw.integer(1, 5))))
+    """One to five dimensions, sizes of one included, each with each reduction."""
+    # One draw for both, so that a few cases meet every pair.
+    rank, reduction = divmod(draw.integer(0, 14), 3)
+    names = ["mean"]
+    names += [name for name in ("none", "sum") if draft.can(f"reduction_{name}")]
+    draft.options["reduction"] = names[reduction % len(names)]
+    draft.resize(tuple(draw.among((2, 1, 3)) for _ in range(rank + 1)))
 
 
 def scalar_shape(draft: Draft, draw: Draw) -> None:

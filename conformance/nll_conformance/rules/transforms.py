@@ -35,7 +35,8 @@ def no_grad(case: Case, call: Caller) -> Judgement:
     """Under torch.no_grad the loss is the same and carries no graph."""
     with torch.no_grad():
         value = call.forward(case, call.tensors(case))
-        switched = torch.is_grad_enabled()
+        # The caller has put it back already, and says so.
+        switched = torch.is_grad_enabled() or "grad mode" in call.changed
     yield from holds(not switched, "the call switched gradients on under torch.no_grad")
     yield from holds(not value.requires_grad, "the loss requires grad under torch.no_grad")
     yield from value_agrees(call.observation(replace(case, upstream=None), value, {}))
