@@ -105,7 +105,7 @@ def test_a_theme_opens_to_its_rules_by_keyboard_and_has_an_address(page, site):
     page.keyboard.press("Enter")
     assert "open=values" in page.url
     page.get_by_role("link", name="plain_mean").first.click()
-    assert "values.plain_mean" in page.inner_text("h1")
+    page.locator("main h1", has_text="values.plain_mean").wait_for()
     page.go_back()
     assert page.get_by_role("button", name="values").get_attribute("aria-expanded") == "true"
 
@@ -118,7 +118,7 @@ def test_arrows_move_between_cells_and_enter_opens_one(page, site):
     assert "wrong, call" in page.evaluate("document.activeElement.getAttribute('aria-label')")
     page.keyboard.press("Enter")
     page.wait_for_url("**#/implementation/wrong?q=call.")
-    assert page.evaluate("document.activeElement.tagName") == "H1"
+    page.wait_for_function("document.activeElement.tagName === 'H1'")
 
 
 def test_a_failure_tells_the_whole_story(page, site):
@@ -187,7 +187,7 @@ def test_history_names_regressions_by_range_and_interval(page, site):
     assert "worse" in row and "1.5" in row and "1.45 to 1.56" in row and "…" in row
     page.get_by_role("region", name="Runs, newest first").get_by_role("link").nth(4).click()
     page.wait_for_url("**#/history/run/*")
-    assert "Run" in page.inner_text("h1")
+    page.locator("main h1", has_text="Run").wait_for()  # the address changes first
 
 
 def test_detection_shows_survivors_first_and_single_catchers(page, site):

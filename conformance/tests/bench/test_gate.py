@@ -100,10 +100,12 @@ def test_code_is_compared_with_its_own_past(tmp_path):
     ("target", "old", "said"),
     [
         ("src/loss.py:loss", "nowhere", "neither a folder nor a commit"),
-        ("torch_cross_entropy", "HEAD", "is in no git repository"),
+        ("{outside}/loss.py:loss", "HEAD", "is in no git repository"),
     ],
 )
-def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, target, old, said):
+def test_what_cannot_be_compared_is_said(
+    tmp_path, tmp_path_factory, monkeypatch, target, old, said
+):
     from nll_conformance.bench.sources import before, locate
     from nll_conformance.errors import UsageError
 
@@ -112,6 +114,9 @@ def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, target, old, sai
     loss.write_text(LOSS)
     git(tmp_path, "init", "-q")
     monkeypatch.chdir(tmp_path)
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "loss.py").write_text(LOSS)
+    target = target.format(outside=outside)
     with pytest.raises(UsageError, match=said), before(locate(target), old):
         pass
 

@@ -182,7 +182,7 @@ def test_bundled_conform(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_channels_last_backward_still_raises_in_torch(dtype: str) -> None:
     """The known fault is pinned: when PyTorch mends it, the expectation has to go."""
     known = [e for e in BUNDLED["torch_nll_loss"].expected if e.dtype == dtype]
-    assert {e.rule for e in known} == {"layout.spatial_input", "combinations.all_options"}
+    assert {e.rule for e in known} >= {"layout.spatial_input", "combinations.all_options"}
     assert known[0].case is not None
     case = Case.from_json(known[0].case)
     tensors = case.build()
