@@ -1,7 +1,8 @@
 """Losses over commits: time, memory, the ratio to a copy, accuracy; and a baseline of memory.
 
 Everything is verified on the very input before it is measured: a wrong loss fails here.  A
-commit that lacks an implementation, or the benchmark itself, has no number ("n/a").
+commit that lacks an implementation, or the benchmark itself, has no number: NotImplementedError
+is how asv is told "n/a".
 ``NLL_BENCH=full`` adds sizes of language models and the forward pass alone.
 """
 
