@@ -6,8 +6,8 @@ function that changes a draft.  ``vary(ignored, weighted)`` makes the ``cases`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
@@ -40,9 +40,16 @@ class Context:
     profile: Profile = "standard"
     max_elements: int = MAX_ELEMENTS
     max_rows: int | None = None
-    divergences: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     mutates: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """All that decides what is drawn, but for capabilities."""
+        others = {f.name: getattr(self, f.name) for f in fields(self)}
+        others.update(family=self.family.name, fixed=tuple(sorted(self.fixed.items())))
+        del others["capabilities"]
+        return tuple(others.values())
 
 
 class Draw:

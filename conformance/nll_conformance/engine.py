@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from . import state
+from . import shared, state
 from .cases import Variation, forward_only, simplest
 from .declare import Amendments, Subject, subject_of
 from .discover import family_names, family_part, rules_of
@@ -24,7 +24,15 @@ from .model import DEVICES, DTYPES, PROFILES, Case, Finding, Implementation, Res
 from .observe import Caller
 from .originals import picture
 from .reproducer import program
-from .run import Mode, context_for, missing, replay_case, run_rule
+from .run import (
+    Mode,
+    context_for,
+    missing,
+    no_announcement,
+    no_reproducer,
+    replay_case,
+    run_rule,
+)
 from .targets import Lazily, resolve
 from .wish import Wish
 
@@ -40,11 +48,15 @@ class Engine:
         self, wish: Wish, announce: Callable[[Case], None], target: Any | None = None
     ) -> None:
         self.wish = wish
-        self._announce = announce
+        # Verdicts need no counter-example, not even one of a process that died.
+        self._announce = no_announcement if wish.verdicts_only else announce
         self._guessed: tuple[str | None, ...] = ()
         self.subject = self._load(target)
         self.rules = rules_of(self.subject.implementation.family)
-        self.mode = Mode(wish.profile, wish.seed, Path(wish.database) if wish.database else None)
+        database = Path(wish.database) if wish.database else None
+        self.mode = Mode(wish.profile, wish.seed, database, wish.verdicts_only)
+        if wish.verdicts_only:
+            shared.keep_for_others()
 
     def _load(self, target: Any | None) -> Subject:
         """Import the target, which is foreign code already, and read its declaration."""
@@ -251,8 +263,10 @@ class Engine:
             mode=self.mode,
             announce=self._announce,
             pinned=[Case.from_json(case) for case in pinned],
-            reproduce=self.reproducer,
+            reproduce=no_reproducer if self.wish.verdicts_only else self.reproducer,
         )
+        if self.wish.verdicts_only:
+            return result
         if result.outcome == "fail" and self.rules[rule_id].theme in MISTAKABLE:
             guess = self._guess()
             if guess is not None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from . import shared
 from .discover import family_part
 from .errors import SuiteError
 from .model import PRECISIONS, Finding, Judgement, Measured, Observation, Precision
@@ -26,16 +27,20 @@ UNIT_ROUNDOFF = {
 
 def truth_of(seen: Observation, precision: Precision | None = None) -> Truth:
     """The oracle's word on what was observed."""
-    oracle = family_part(seen.case.family, "oracle")
-    truth = oracle.truth(
-        seen.case,
-        seen.case.build(),
-        precision=precision or seen.precision,
-        output_dtype=seen.value.dtype,
-        divergences=seen.divergences,
-    )
-    assert isinstance(truth, Truth)
-    return truth
+    case, precision, dtype = seen.case, precision or seen.precision, seen.value.dtype
+
+    def find() -> Truth:
+        truth = family_part(case.family, "oracle").truth(
+            case,
+            case.build(),
+            precision=precision,
+            output_dtype=dtype,
+            divergences=seen.divergences,
+        )
+        assert isinstance(truth, Truth)
+        return truth
+
+    return shared.exact(case, (precision, dtype, tuple(sorted(seen.divergences.items()))), find)
 
 
 def agrees(seen: Observation) -> Judgement:

@@ -90,6 +90,10 @@ class _Place:
             yield from self._unhidden(self._owner)
         self._size = len(self._members)
 
+    def as_noted(self) -> bool:
+        """Whether nothing was replaced, added or taken away since."""
+        return len(self._members) == self._size and self._unchanged()
+
     def _unchanged(self) -> bool:
         # A name that is new in a class may hide what it inherits; one of a module does not.
         if isinstance(self._owner, type) and len(self._members) != self._size:
@@ -139,7 +143,8 @@ class Originals:
     def note(self) -> None:
         """What there is now is right: what others replaced since is theirs."""
         for place in (*self._all, *self._used):
-            place.note()
+            if not place.as_noted():
+                place.note()
 
     def put_back(self, *, everything: bool) -> tuple[str, ...]:
         """Put back what was replaced since; its names, such as ``torch.equal``."""

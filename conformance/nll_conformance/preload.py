@@ -9,9 +9,9 @@ with contextlib.suppress(ImportError):  # Hypothesis looks after its state where
 
 from hypothesis import strategies as st
 
-from . import discover, engine, search, worker
+from . import engine, originals, search, worker
 
-discover.rules()
+originals.picture()  # imports all rules
 # Hypothesis imports and caches a good deal at its first search.
 search.smallest(st.none(), lambda case: False, seed=0, cases=1)
-__all__ = ["discover", "engine", "worker"]
+__all__ = ["engine", "worker"]

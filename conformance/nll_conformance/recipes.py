@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -100,8 +101,12 @@ def _base(recipe: TensorRecipe) -> torch.Tensor:
     return counts.double() * 2.0**-8
 
 
+@lru_cache(maxsize=8)
 def values(recipe: TensorRecipe) -> torch.Tensor:
-    """The tensor's numbers before rounding to its dtype, float64, contiguous."""
+    """The tensor's numbers before rounding to its dtype, float64, contiguous; not to be changed.
+
+    Kept for a moment: one case is built for the loss and again for the oracle.
+    """
     data = _base(recipe) * 2.0**recipe.scale + recipe.offset
     for index, value in recipe.edits:
         data[tuple(slice(None) if i is None else i for i in index)] = value
@@ -149,7 +154,7 @@ def build(recipe: TensorRecipe, device: str = "cpu") -> torch.Tensor:
     """A fresh tensor of this recipe; a leaf that requires grad where the recipe says so."""
     dtype = getattr(torch, recipe.dtype)
     # Laid out on the device itself: a copy would lose strides, offset and poison.
-    data = lay_out(values(recipe).to(dtype).to(device), recipe.layout)
+    data = lay_out(values(recipe).to(dtype, copy=True).to(device), recipe.layout)
     return data.requires_grad_(recipe.grad)
 
 

@@ -68,7 +68,7 @@ def _literal_line(name: str, recipe: TensorRecipe) -> str:
     shape = literal(list(recipe.shape))
     if recipe.elements == 0:  # nested lists cannot say how wide no rows are
         return f"{name} = torch.zeros({shape}, {dtype})"
-    data: torch.Tensor = values(recipe).to(getattr(torch, recipe.dtype))
+    data: torch.Tensor = values(recipe).to(getattr(torch, recipe.dtype), copy=True)
     flat = {literal(value) for value in data.flatten().tolist()}
     if len(flat) == 1 and recipe.elements > 8:
         return f"{name} = torch.full({shape}, {flat.pop()}, {dtype})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from . import state
+from . import shared, state
 from .cases import MAX_ELEMENTS, Context
 from .declare import Subject
 from .discover import family
@@ -34,6 +34,10 @@ def no_reproducer(case: Case, finding: Finding) -> str:
     return ""
 
 
+def no_announcement(case: Case) -> None:
+    """For callers that have nobody to tell which case comes next."""
+
+
 @dataclass(frozen=True)
 class Mode:
     """How cases are drawn, and how many."""
@@ -41,6 +45,7 @@ class Mode:
     profile: Profile = "standard"
     seed: int = 0
     database: Path | None = None
+    verdicts_only: bool = False
 
 
 @dataclass
@@ -86,7 +91,6 @@ def context_for(
         profile=profile,
         max_elements=min(declared.max_elements or MAX_ELEMENTS, MAX_ELEMENTS),
         max_rows=declared.max_rows,
-        divergences=subject.divergences,
         fixed=subject.fixed,
         mutates=declared.mutates,
     )
@@ -158,7 +162,7 @@ def run_rule(
     device: str,
     *,
     mode: Mode,
-    announce: Callable[[Case], None] = lambda case: None,
+    announce: Callable[[Case], None] = no_announcement,
     pinned: Iterable[Case] = (),
     reproduce: Reproduce = no_reproducer,
 ) -> Result:
@@ -203,12 +207,14 @@ def _search(
         return finding is not None
 
     found = next((case for case in pinned if fails(case)), None)
-    if found is None:
+    if found is None and mode.verdicts_only:
+        found = _first(context, rule, mode, fails)
+    elif found is None:
         found = smallest(
             rule.cases(context),
             fails,
             seed=seed_for(mode.seed, rule.id, rule.revision, dtype),
-            cases=rule.count or max(3, round(CASES[mode.profile] * rule.share)),
+            cases=_count(rule, mode),
             database=mode.database,
             key=f"{subject.implementation.name}/{rule.id}/{dtype}/{device}",
         )
@@ -222,6 +228,30 @@ def _search(
             f"in none of {tally.cases} cases would a wrong answer have been outside the bound"
         )
     return "pass", ""
+
+
+def _count(rule: Rule, mode: Mode) -> int:
+    return rule.count or max(3, round(CASES[mode.profile] * rule.share))
+
+
+def _first(context: Context, rule: Rule, mode: Mode, fails: Callable[[Case], bool]) -> Case | None:
+    """The first failing case as it was drawn; cases are drawn once for losses that are alike."""
+    seed, count = seed_for(mode.seed, rule.id, rule.revision, context.dtype), _count(rule, mode)
+    known = shared.drawn.setdefault((context.key, seed, count), [])
+    for asked, cases in known:
+        if asked.alike(context.capabilities):
+            return next((case for case in cases if fails(case)), None)
+    asked, cases = shared.Asked(context.capabilities), []
+
+    def noted(case: Case) -> bool:
+        cases.append(case)
+        return fails(case)
+
+    strategy = rule.cases(replace(context, capabilities=asked))
+    found = smallest(strategy, noted, seed=seed, cases=count, shrink=False)
+    if found is None:
+        known.append((asked, cases))
+    return found
 
 
 def replay_case(

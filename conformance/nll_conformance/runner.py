@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LOAD_S = 180.0
 #: Rules that are told to run in a worker, preloaded in the fork server.
 PRELOAD = ("torch", "hypothesis", "nll_conformance.preload")
+#: The same, with all mutants and variants.
+PRELOAD_TRIAL = (*PRELOAD, "nll_conformance.preload_trial")
 
 #: So many failures are tried again in a fresh process before the others are believed.
 CONFIRMED = 3
@@ -82,11 +84,12 @@ class LocalRunner:
         import torch
 
         from .engine import Engine
+        from .run import no_announcement
 
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
         with interrupts_watched():
-            self._engine = Engine(self._wish, lambda case: None, self._target)
+            self._engine = Engine(self._wish, no_announcement, self._target)
         return self._engine.describe()
 
     @property
@@ -152,13 +155,19 @@ class IsolatedRunner:
 
     def load(self) -> Mapping[str, Any]:
         try:
-            self._plan = self._fresh()
+            self._plan = self._loaded() if self._worker is not None else self._fresh()
         except WorkerLost as lost:
+            self._drop()
             raise UsageError(
                 f"target {self._wish.target!r} took its process down while it was imported "
                 f"({lost.reason}).{_last_words(lost)}"
             ) from None
         return self._plan
+
+    def turn_to(self, wish: Wish) -> Mapping[str, Any]:
+        """Load another target in the same worker, which keeps what it knows of cases."""
+        self._wish, self._seen, self._confirmed = wish, {}, 0
+        return self.load()
 
     def join(self, plan: Mapping[str, Any], seen: Mapping[str, str]) -> None:
         """Take over what another runner of the same target found out; nothing is loaded yet."""
@@ -219,8 +228,8 @@ class IsolatedRunner:
         Its reproducer will not show it.  After a few that were confirmed the loss counts as
         one that fails by itself.
         """
-        case = result.counterexample
-        if result.outcome != "fail" or case is None or self._confirmed >= CONFIRMED:
+        case, enough = result.counterexample, self._confirmed >= CONFIRMED
+        if result.outcome != "fail" or case is None or enough or self._wish.verdicts_only:
             return result
         fresh = IsolatedRunner(
             self._server,
@@ -267,6 +276,10 @@ class IsolatedRunner:
     def _fresh(self) -> Mapping[str, Any]:
         self._drop()
         self._worker = self._server.worker(memory_limit_mb=self._memory_limit_mb)
+        return self._loaded()
+
+    def _loaded(self) -> Mapping[str, Any]:
+        """Have the worker load the target."""
         answer = self._ask({"op": "load", "wish": self._wish.to_json()}, self._load_timeout_s)
         assert isinstance(answer, dict)
         return answer

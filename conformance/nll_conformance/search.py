@@ -24,6 +24,7 @@ from hypothesis.strategies import SearchStrategy
 SHRINK_CALLS = 120
 #: Ranges up to this size are walked through rather than drawn at random.
 STRATA = 128
+PHASES = (Phase.reuse, Phase.generate, Phase.shrink)
 T = TypeVar("T")
 _BACKEND = "nll_conformance"
 
@@ -97,8 +98,9 @@ def smallest(
     cases: int,
     database: Path | None = None,
     key: str = "",
+    shrink: bool = True,
 ) -> T | None:
-    """Try ``cases`` cases; the smallest failing one found, or ``None``.
+    """Try ``cases`` cases; the smallest failing one found (the first, unless ``shrink``).
 
     ``fails`` judges one case.  Once a case has failed, at most :data:`SHRINK_CALLS` more
     calls are spent on smaller ones.  With ``database`` failures of earlier runs come first.
@@ -125,7 +127,7 @@ def smallest(
                 max_examples=cases,
                 deadline=None,
                 database=DirectoryBasedExampleDatabase(database) if database else None,
-                phases=(Phase.reuse, Phase.generate, Phase.shrink),
+                phases=PHASES if shrink else PHASES[:2],
                 suppress_health_check=list(HealthCheck),
                 verbosity=Verbosity.quiet,
                 backend=_BACKEND,

@@ -10,19 +10,21 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from .discover import mutants, variants
-from .errors import SuiteError, UsageError
+from .errors import UsageError
 from .isolation import ForkServer
-from .model import BAD_OUTCOMES, Mutant, Profile, Result
+from .model import BAD_OUTCOMES, Implementation, Mutant, Profile, Result
+from .pool import in_parallel
 from .provenance import commit, now
-from .runner import PRELOAD, IsolatedRunner, Job
+from .runner import PRELOAD_TRIAL, IsolatedRunner, Job
 from .wish import Wish
 
 Status: TypeAlias = Literal[
     "caught", "caught elsewhere", "survived", "not asked", "spared", "flagged"
 ]
+L = TypeVar("L")
 
 #: A variant may compile, or be slow on purpose.
 TIMEOUT_S = 120.0
@@ -128,8 +130,7 @@ class SelfTest:
         self._jobs = jobs
         self._told = told
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
+        self._stopped = False
 
     @property
     def total(self) -> int:
@@ -139,77 +140,76 @@ class SelfTest:
     def run(self) -> Trial:
         """Try them all; after Ctrl-C the trial holds what was tried."""
         start = time.monotonic()
-        # Variants take longest, so they go first.
-        tasks = itertools.chain(self._variants, self._mutants)
-        with ForkServer(preload=PRELOAD) as server:
-            threads = [
-                threading.Thread(target=self._work, args=(server, tasks), daemon=True)
-                for _ in range(self._jobs)
-            ]
-            for thread in threads:
-                thread.start()
+        with ForkServer(preload=PRELOAD_TRIAL) as server:
             try:
-                for thread in threads:
-                    while thread.is_alive():
-                        thread.join(0.2)
+                for _ in in_parallel(
+                    self._batches(), lambda batch: self._try_all(server, batch), self._jobs
+                ):
+                    self.trial.seconds = time.monotonic() - start
             finally:
-                self._stop.set()
-        if self._failure is not None:
-            raise self._failure
+                self._stopped = True
         self.trial.mutants.sort(key=lambda v: v.name)
         self.trial.variants.sort(key=lambda v: v.name)
-        self.trial.seconds = time.monotonic() - start
         return self.trial
 
-    def _work(self, server: ForkServer, tasks: Iterator[Any]) -> None:
-        while not self._stop.is_set():
-            with self._lock:
-                task = next(tasks, None)
-            if task is None:
-                return
-            try:
-                if isinstance(task, Mutant):
-                    verdict, into = self._try_mutant(server, task), self.trial.mutants
+    def _batches(self) -> Iterator[Sequence[Mutant | Implementation]]:
+        """What one worker tries after another, those that take longest first.
+
+        Alike losses go together, for their cases are then the same; a mutant that is not held
+        against every rule is soon done and has a worker to itself.
+        """
+        yield from _alike(self._variants, lambda v: v)
+        if self.trial.matrix:
+            yield from _alike(self._mutants, lambda m: m.implementation)
+        else:
+            yield from ([mutant] for mutant in self._mutants)
+
+    def _try_all(self, server: ForkServer, batch: Sequence[Mutant | Implementation]) -> None:
+        runner = IsolatedRunner(server, self._wish(""), timeout_s=TIMEOUT_S)
+        try:
+            for one in batch:
+                if self._stopped:
+                    return
+                if isinstance(one, Mutant):
+                    self._add(self.trial.mutants, self._try_mutant(runner, one))
                 else:
-                    verdict, into = self._try_variant(server, task.name), self.trial.variants
-            except (UsageError, SuiteError) as error:
-                self._failure = error
-                self._stop.set()
-                return
-            with self._lock:
+                    self._add(self.trial.variants, self._try_variant(runner, one.name))
+        finally:
+            runner.close()
+
+    def _add(self, into: list[Verdict], verdict: Verdict) -> None:
+        with self._lock:
+            if not self._stopped:  # a worker that was killed for Ctrl-C says nothing of a loss
                 into.append(verdict)
                 self._told(verdict)
 
-    def _runner(self, server: ForkServer, name: str) -> tuple[IsolatedRunner, list[Job]]:
-        wish = Wish(target=name, profile=self.trial.profile, seed=self.trial.seed)
-        runner = IsolatedRunner(server, wish, timeout_s=TIMEOUT_S)
-        plan = runner.load()
-        runner.probe()
-        return runner, [(rule, dtype, device) for rule, dtype, device in plan["jobs"]]
+    def _wish(self, name: str) -> Wish:
+        trial = self.trial
+        return Wish(name, profile=trial.profile, seed=trial.seed, verdicts_only=True)
 
-    def _try_mutant(self, server: ForkServer, mutant: Mutant) -> Verdict:
+    def _jobs_of(self, runner: IsolatedRunner, name: str) -> list[Job]:
+        plan = runner.turn_to(self._wish(name))
+        runner.probe()
+        return [(rule, dtype, device) for rule, dtype, device in plan["jobs"]]
+
+    def _try_mutant(self, runner: IsolatedRunner, mutant: Mutant) -> Verdict:
         name = mutant.implementation.name
-        runner, jobs = self._runner(server, name)
-        try:
-            named = sorted(
-                (job for job in jobs if job[0] in mutant.caught_by),
-                key=lambda job: mutant.caught_by.index(job[0]),
-            )
-            if not named:  # its rules start at a later profile, or in another dtype
-                return Verdict(name, mutant.implementation.family, "not asked")
-            others = [job for job in jobs if job[0] not in mutant.caught_by]
-            verdict = self._judge(runner, mutant, named, "caught")
-            if verdict is None or self.trial.matrix:
-                rest = self._judge(runner, mutant, others, "caught elsewhere", verdict)
-                verdict = rest or verdict
-        finally:
-            runner.close()
+        jobs = self._jobs_of(runner, name)
+        named = sorted(
+            (job for job in jobs if job[0] in mutant.caught_by),
+            key=lambda job: mutant.caught_by.index(job[0]),
+        )
+        if not named:  # its rules start at a later profile, or in another dtype
+            return Verdict(name, mutant.implementation.family, "not asked")
+        others = [job for job in jobs if job[0] not in mutant.caught_by]
+        verdict = self._judge(runner, named, "caught")
+        if verdict is None or self.trial.matrix:
+            verdict = self._judge(runner, others, "caught elsewhere", verdict) or verdict
         return verdict or Verdict(name, mutant.implementation.family, "survived")
 
     def _judge(
         self,
         runner: IsolatedRunner,
-        mutant: Mutant,
         jobs: Sequence[Job],
         status: Status,
         earlier: Verdict | None = None,
@@ -233,20 +233,29 @@ class SelfTest:
             return None
         return _verdict(*first, status, tuple(caught))
 
-    def _try_variant(self, server: ForkServer, name: str) -> Verdict:
-        runner, jobs = self._runner(server, name)
+    def _try_variant(self, runner: IsolatedRunner, name: str) -> Verdict:
+        jobs = self._jobs_of(runner, name)
         start = time.monotonic()
-        family = runner.family
-        try:
-            for job in jobs:
-                result = runner.run(job, ())
-                wrong = (*BAD_OUTCOMES, "error")
-                if result.level == "must" and result.outcome in wrong:
-                    return _verdict(result, time.monotonic() - start, "flagged", (job[0],))
-        finally:
-            runner.close()
+        for job in jobs:
+            result = runner.run(job, ())
+            wrong = (*BAD_OUTCOMES, "error")
+            if result.level == "must" and result.outcome in wrong:
+                return _verdict(result, time.monotonic() - start, "flagged", (job[0],))
         seconds = round(time.monotonic() - start, 3)
-        return Verdict(name, family, "spared", seconds=seconds)
+        return Verdict(name, runner.family, "spared", seconds=seconds)
+
+
+def _alike(
+    losses: Sequence[L], declared: Callable[[L], Implementation], most: int = 32
+) -> Iterator[Sequence[L]]:
+    """Losses of one family in batches, those that lack the same together."""
+
+    def key(loss: L) -> tuple[str, tuple[str, ...]]:
+        return declared(loss).family, tuple(sorted(declared(loss).lacks))
+
+    for _, group in itertools.groupby(sorted(losses, key=key), lambda loss: key(loss)[0]):
+        members = list(group)
+        yield from (members[i : i + most] for i in range(0, len(members), most))
 
 
 def _verdict(result: Result, seconds: float, status: Status, caught: tuple[str, ...]) -> Verdict:

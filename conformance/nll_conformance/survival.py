@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from .errors import UsageError
 from .isolation import ForkServer
 from .model import Hostile, Result
 from .options import Options
+from .pool import in_parallel
 from .report import Report
 from .runner import PRELOAD
 from .session import Session
@@ -76,47 +76,17 @@ class UnderFire:
             raise UsageError("no hostile loss of that name; see `list hostile`.")
         self.survival = Survival(len(self._losses))
         self._jobs, self._told = jobs, told
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._failure: BaseException | None = None
 
     def run(self) -> Survival:
         """Try them all; after Ctrl-C ``survival`` holds what was tried."""
         start = time.monotonic()
-        left = iter(self._losses)
         with ForkServer(preload=PRELOAD) as server:
-            threads = [
-                threading.Thread(target=self._work, args=(server, left), daemon=True)
-                for _ in range(self._jobs)
-            ]
-            for thread in threads:
-                thread.start()
-            try:
-                for thread in threads:
-                    while thread.is_alive():
-                        thread.join(0.2)
-            finally:
-                self._stop.set()
-        if self._failure is not None:
-            raise self._failure
-        self.survival.fates.sort(key=lambda fate: fate.name)
-        self.survival.seconds = time.monotonic() - start
-        return self.survival
-
-    def _work(self, server: ForkServer, left: Iterator[Hostile]) -> None:
-        while not self._stop.is_set():
-            with self._lock:
-                harmful = next(left, None)
-            if harmful is None:
-                return
-            try:
-                fate = face(harmful, server)
-            except BaseException as error:  # noqa: BLE001 - raised again by the main thread
-                self._failure = error
-                self._stop.set()
-                return
-            with self._lock:
+            for fate in in_parallel(self._losses, lambda h: face(h, server), self._jobs):
                 self.survival.fates.append(fate)
+                self.survival.seconds = time.monotonic() - start
                 self._told(fate)
+        self.survival.fates.sort(key=lambda fate: fate.name)
+        return self.survival
 
 
 def face(harmful: Hostile, server: ForkServer | None = None, **options: Any) -> Fate:

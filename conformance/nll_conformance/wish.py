@@ -24,6 +24,9 @@ class Wish:
     rules: tuple[str, ...] = ()
     seed: int = 0
     database: str | None = None
+    #: Only verdicts count, of many losses in one process: the first failing case will do, as
+    #: it was drawn and without a program.
+    verdicts_only: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The wish as a message to a worker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -39,6 +40,8 @@ def application() -> None:
 
 def main() -> NoReturn:
     """Entry point of the console script; ends the process with the documented exit codes."""
+    # A CI that runs out of time sends SIGTERM: what is known then is as good as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = application.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -181,5 +181,5 @@ def high_targets(case: Case, call: Caller) -> Judgement:
     shows=shown.RIGHT_OR_RAISES,
 )
 def high_bytes(case: Case, call: Caller) -> Judgement:
-    """Targets of 128 and more in uint8 name their own class: none turns negative or ignored."""
+    """Targets of 128 and more in uint8 name their own class: none turns negative."""
     yield from _right_or_raises(case, call)

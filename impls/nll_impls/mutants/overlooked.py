@@ -84,13 +84,12 @@ def class_ignored_among_probabilities(call: Call) -> Tensor:
 
 
 @mutant(source=SOURCE, caught_by=("dtypes.high_bytes",))
-def bytes_compared_with_ignore_index(call: Call) -> Tensor:
-    """Targets in one byte are compared with the ignore index in one byte."""
+def bytes_read_with_a_sign(call: Call) -> Tensor:
+    """Targets in one byte are read as if its first bit were a sign."""
     if call.target.dtype != torch.uint8:
         return cross_entropy(call)
-    target = call.target.long()
-    same = target == call.ignore_index % 256
-    return cross_entropy(call.but(target=target.masked_fill(same, call.ignore_index)))
+    classes = call.input.shape[0 if call.input.dim() == 1 else 1]
+    return cross_entropy(call.but(target=call.target.to(torch.int8).long() % classes))
 
 
 @mutant(source=SOURCE, caught_by=("shapes.many_positions",))

@@ -94,7 +94,8 @@ def linear_class_blocks(
 ) -> Tensor:
     """Logits of seven classes at a time; their log-sum-exps are joined by logaddexp."""
     _checked(linear_weight, linear_bias)
-    hidden = _blank(input, target, ignore_index)
+    # Widened once: else autograd adds up the gradients of the blocks in 16 bits.
+    hidden = widened(_blank(input, target, ignore_index))
     pieces, log_sum = [], None
     for start in range(0, len(linear_weight), BLOCK):
         part = slice(start, start + BLOCK)

@@ -94,10 +94,11 @@ def poisson_in_double(
     reduction: str = "mean",
 ) -> Tensor:
     """PyTorch's own loss of float64 tensors, Stirling's term added apart."""
+    wide = target.double()  # once: else autograd adds up two gradients in 16 bits
     losses = F.poisson_nll_loss(
-        input.double(), target.double(), log_input=log_input, eps=eps, reduction="none"
+        input.double(), wide, log_input=log_input, eps=eps, reduction="none"
     )
-    term = stirling(target.double()) if full else 0.0
+    term = stirling(wide) if full else 0.0
     return reduced(losses + term, reduction, input.dtype)
 
 

@@ -28,7 +28,7 @@ def causal_as_images(input: Tensor, target: Tensor, ignore_index: int = -100) ->
 def causal_by_sequence(input: Tensor, target: Tensor, ignore_index: int = -100) -> Tensor:
     """One sequence after the other; sums and counts are added and divided once."""
     _check(input, target)
-    total, count = widened(input.new_zeros(())), 0
+    total, count = widened(input[:0]).sum(), 0
     for logits, labels in zip(input[:, :-1], target[:, 1:], strict=True):
         rows = Rows.of(logits, labels, None, ignore_index, "sum").wide()
         losses = rows.losses(rows.logits.log_softmax(-1), torch.neg)
