@@ -24,6 +24,7 @@ from .model import DEVICES, DTYPES, PROFILES, Case, Finding, Implementation, Res
 from .observe import Caller
 from .originals import picture
 from .reproducer import program
+from .rules import LIKELIEST
 from .run import (
     Mode,
     context_for,
@@ -147,6 +148,9 @@ class Engine:
         for glob in globs:
             if not any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
                 raise unknown("rule", glob, self.rules)
+        if self.wish.fail_fast:
+            place = {rule_id: number for number, rule_id in enumerate(LIKELIEST)}
+            chosen.sort(key=lambda rule: place.get(rule.id, len(place)))
         return chosen
 
     def _dtypes(self) -> tuple[str, ...]:

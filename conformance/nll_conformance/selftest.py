@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,6 +67,8 @@ class Trial:
     started_at: str = field(default_factory=now)
     mutants: list[Verdict] = field(default_factory=list)
     variants: list[Verdict] = field(default_factory=list)
+    #: What each rule took, over all mutants (of a matrix).
+    rule_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def passed(self) -> bool:
@@ -81,6 +84,21 @@ class Trial:
             if len(single) == 1:
                 found.setdefault(single[0], []).append(verdict.name)
         return found
+
+    def likeliest(self) -> list[str]:
+        """Rules in the order that finds most mutants soonest (of a matrix).
+
+        Each is the one that catches most of those left for the seconds that it takes.
+        """
+        left = {v.name: set(v.caught) for v in self.mutants if v.caught}
+        order: list[str] = []
+        while left:
+            kills = Counter(rule for caught in left.values() for rule in caught)
+            order.append(
+                max(kills, key=lambda rule: kills[rule] / (self.rule_seconds[rule] + 1e-3))
+            )
+            left = {name: caught for name, caught in left.items() if order[-1] not in caught}
+        return order
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``selftest --json``."""
@@ -106,6 +124,7 @@ class Trial:
             "mutants": [asdict(v) for v in self.mutants],
             "variants": [asdict(v) for v in self.variants],
             "alone": self.alone() if self.matrix else {},
+            "likeliest": self.likeliest() if self.matrix else [],
         }
 
 
@@ -221,6 +240,8 @@ class SelfTest:
             if job[0] in caught:
                 continue  # another dtype has shown it
             result = runner.run(job, ())
+            with self._lock:
+                self.trial.rule_seconds[job[0]] += result.seconds
             if result.outcome not in BAD_OUTCOMES:
                 continue
             caught.append(job[0])

@@ -181,6 +181,7 @@ class Session:
             rules=options.rules,
             seed=self._seed,
             database=database() if options.random else None,
+            fail_fast=options.fail_fast,
         )
 
     def _runner(self, wish: Wish, target: Any | None = None) -> Runner:

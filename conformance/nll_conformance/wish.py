@@ -24,6 +24,8 @@ class Wish:
     rules: tuple[str, ...] = ()
     seed: int = 0
     database: str | None = None
+    #: The first failure ends the run: rules that fail most often go first.
+    fail_fast: bool = False
     #: Only verdicts count, of many losses in one process: the first failing case will do, as
     #: it was drawn and without a program.
     verdicts_only: bool = False

@@ -26,3 +26,7 @@ ORDER = (
     "errors",
     "combinations",
 )
+
+#: Where the first failure ends the run, these go first: "likeliest" of
+#: ``selftest --profile quick --matrix --json FILE``.
+LIKELIEST: tuple[str, ...] = ()
