@@ -6,7 +6,7 @@ import torch
 
 from .. import shown
 from ..cases import Draft, Draw, Variation, any_reduction, forward_only, unreduced, vary
-from ..classification import high_target, several_rows, soft, weighted
+from ..classification import IGNORED, high_target, ignored, several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, holds
@@ -22,7 +22,10 @@ RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflo
 def _target_dtype(*dtypes: str) -> Variation:
     def change(draft: Draft, draw: Draw) -> None:
         draft.resize((draw.integer(2, 5),), draw.among((5, 100, 2, 120)))
-        draft.change("target", dtype=draw.among(dtypes), seed=draw.integer(0, 99))
+        dtype = draw.among(dtypes)
+        if draw.yes() and draft.can("ignore_index" if dtype == "uint8" else "ignore_minus_100"):
+            ignored(255 if dtype == "uint8" else IGNORED)(draft, draw)
+        draft.change("target", dtype=dtype, seed=draw.integer(0, 99))
 
     return change
 
