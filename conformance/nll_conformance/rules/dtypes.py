@@ -10,7 +10,7 @@ from ..classification import IGNORED, high_target, ignored, several_rows, soft, 
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, holds
-from ..model import Case, Judgement, Measured
+from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
 from ..together import high_byte
 from ._families import CLASSES, DIRECT
@@ -21,7 +21,8 @@ RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflo
 
 def _target_dtype(*dtypes: str) -> Variation:
     def change(draft: Draft, draw: Draw) -> None:
-        draft.resize((draw.integer(2, 5),), draw.among((5, 100, 2, 120)))
+        # Never as many rows as classes: there PyTorch takes an index of uint8 for a mask.
+        draft.resize((draw.integer(2, 5),), draw.among((6, 100, 7, 120)))
         dtype = draw.among(dtypes)
         if draw.yes() and draft.can("ignore_index" if dtype == "uint8" else "ignore_minus_100"):
             ignored(255 if dtype == "uint8" else IGNORED)(draft, draw)
@@ -33,7 +34,8 @@ def _target_dtype(*dtypes: str) -> Variation:
 def _weight_dtype(draft: Draft, draw: Draw) -> None:
     weighted(draft, draw)
     others = [d for d in ("float64", "float32", "bfloat16") if d != draft.context.dtype]
-    draft.change("weight", dtype=draw.among(others))
+    # Few bits: their sum is exact also where it is kept in the weight's own dtype.
+    draft.change("weight", regime="levels", scale=-3, offset=0.125, dtype=draw.among(others))
 
 
 def _soft_dtype(draft: Draft, draw: Draw) -> None:
@@ -117,13 +119,38 @@ def output(case: Case, call: Caller) -> Judgement:
 @rule(
     "must",
     cases=vary(any_reduction),
-    source="torch.amp: losses run in float32",
-    share=0.6,
+    source="linkedin/Liger-Kernel#1283, #305: dtypes that autocast makes clash",
+    share=0.4,
     families=DIRECT,
+    revision=2,
     shows=shown.AUTOCAST,
 )
 def autocast(case: Case, call: Caller) -> Judgement:
-    """Under autocast the loss works, and its logits are not rounded on the way."""
+    """Under autocast the loss works, forward and backward, and nothing becomes infinite or NaN."""
+    seen = _under_autocast(case, call)
+    finite = all(
+        bool(t.isfinite().all()) for t in (seen.value, *seen.grads.values()) if t is not None
+    )
+    yield from holds(finite, "the loss or a gradient is not finite under autocast")
+
+
+@rule(
+    "should",
+    cases=vary(any_reduction),
+    source="torch.amp: losses run in float32",
+    share=0.4,
+    families=DIRECT,
+    shows=shown.AUTOCAST,
+)
+def autocast_in_float32(case: Case, call: Caller) -> Judgement:
+    """Under autocast the loss is not rounded to 16 bits on the way.
+
+    Autocast rounds what goes through a product (matmul, einsum) unless it is switched off.
+    """
+    yield from agrees(_under_autocast(case, call))
+
+
+def _under_autocast(case: Case, call: Caller) -> Observation:
     tensors = call.tensors(case)
     with torch.autocast(case.device, dtype=torch.bfloat16):
         value = call.forward(case, tensors)
@@ -131,7 +158,7 @@ def autocast(case: Case, call: Caller) -> Judgement:
     if case.upstream is not None and value.shape == case.upstream.shape:
         call.backward(value, call.upstream(case, value))
         grads = call.grads(tensors)
-    yield from agrees(call.observation(case, value, grads, tensors))
+    return call.observation(case, value, grads, tensors)
 
 
 @rule(
@@ -176,7 +203,7 @@ def high_targets(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must",
+    "should",
     cases=vary(high_byte, unreduced),
     source=RIGHT_OR_RAISES,
     families=("cross_entropy", "nll", "prob_nll"),
@@ -184,5 +211,8 @@ def high_targets(case: Case, call: Caller) -> Judgement:
     shows=shown.RIGHT_OR_RAISES,
 )
 def high_bytes(case: Case, call: Caller) -> Judgement:
-    """Targets of 128 and more in uint8 name their own class: none turns negative or ignored."""
+    """Targets of 128 and more in uint8 name their own class: none turns negative or ignored.
+
+    Beside a tensor of bytes -100 is 156: ``target != -100`` leaves that class out.
+    """
     yield from _right_or_raises(case, call)

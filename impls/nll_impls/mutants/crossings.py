@@ -83,6 +83,15 @@ def positions_beyond_a_block_ignored(call: Call) -> Tensor:
     return cross_entropy(call.but(target=target.view(call.target.shape)))
 
 
+@mutant(source=SOURCE, caught_by=("values.as_many_rows_as_classes",))
+def square_turned_in_evaluation(call: Call) -> Tensor:
+    """Where nothing requires grad, and rows are as many as classes, rows are normalised."""
+    rows, input = call.rows(), call.input
+    if rows.soft or input.dim() != 2 or len(input) != input.shape[1] or input.requires_grad:
+        return cross_entropy(call)
+    return reduced(rows, kept(rows, row_losses(rows, rows.logits.log_softmax(0))))
+
+
 # --- options at the edge of their range ----------------------------------------------------
 
 

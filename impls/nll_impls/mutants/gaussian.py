@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -161,3 +164,28 @@ def residual_in_16_bits(call: Gaussian) -> Tensor:
         return reduced(call, call.losses())
     quotient = widened(square) / call.variance()
     return reduced(call, element_losses(call, call.variance().log(), quotient))
+
+
+@dataclass(frozen=True, eq=False)
+class Unset(Gaussian):
+    """The arguments, of which one can tell whether ``full`` was given."""
+
+    full: Any = None
+
+
+@gaussian_mutant(call=Unset, source=FORMULA, caught_by=("reductions.explicit_defaults",))
+def constant_if_full_is_given(call: Unset) -> Tensor:
+    """An explicit full=False adds the constant: only whether full was given is looked at."""
+    return reduced(call, call.but(full=call.full is not None).losses())
+
+
+@gaussian_mutant(source=FORMULA, caught_by=("elementwise.no_dimension",))
+def single_number_without_constant(call: Gaussian) -> Tensor:
+    """A single number without dimensions goes without the constant."""
+    return reduced(call, call.but(full=call.full and call.input.dim() > 0).losses())
+
+
+@gaussian_mutant(source="Python: `eps or 1e-6`", caught_by=("gaussian_nll.floor_is_no_addend",))
+def no_floor_taken_for_the_default(call: Gaussian) -> Tensor:
+    """An eps of 0 is taken for none given: the floor stays at 1e-6."""
+    return reduced(call, call.but(eps=call.eps or 1e-6).losses())
