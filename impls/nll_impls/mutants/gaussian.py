@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -164,19 +161,6 @@ def residual_in_16_bits(call: Gaussian) -> Tensor:
         return reduced(call, call.losses())
     quotient = widened(square) / call.variance()
     return reduced(call, element_losses(call, call.variance().log(), quotient))
-
-
-@dataclass(frozen=True, eq=False)
-class Unset(Gaussian):
-    """The arguments, of which one can tell whether ``full`` was given."""
-
-    full: Any = None
-
-
-@gaussian_mutant(call=Unset, source=FORMULA, caught_by=("reductions.explicit_defaults",))
-def constant_if_full_is_given(call: Unset) -> Tensor:
-    """An explicit full=False adds the constant: only whether full was given is looked at."""
-    return reduced(call, call.but(full=call.full is not None).losses())
 
 
 @gaussian_mutant(source=FORMULA, caught_by=("elementwise.no_dimension",))
