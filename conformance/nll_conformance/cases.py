@@ -306,8 +306,15 @@ def mixed_upstream(draft: Draft, draw: Draw) -> None:
 
 
 def expanded_upstream(draft: Draft, draw: Draw) -> None:
-    """One number seen everywhere through strides of 0, as ``loss.sum().backward()`` sends it."""
-    draft.upstream = {"offset": draw.among((1.0, -2.0, 0.5)), "layout": "single"}
+    """Numbers seen often through strides of 0, as ``loss.sum().backward()`` sends them.
+
+    Images may be summed over their positions, or over the batch, first.
+    """
+    layout = draw.among(("single", "repeated", "expanded"))
+    if layout == "single" or len(draft.rows) < 2:
+        draft.upstream = {"offset": draw.among((1.0, -2.0, 0.5)), "layout": "single"}
+    else:
+        draft.upstream = {"regime": "scatter", "seed": draw.integer(0, 30), "layout": layout}
 
 
 def strided_upstream(draft: Draft, draw: Draw) -> None:

@@ -13,7 +13,7 @@ from .recipes import TensorRecipe
 
 #: Class counts around the block sizes of kernels.
 EDGES = (16, 17, 31, 33, 64, 65, 100, 127, 129, 257, 1000, 1023, 1025, 2049, 4097)
-VOCABULARIES = (10007, 32000, 50257, 128256)
+VOCABULARIES = (151936, 32000, 50257, 128256)
 IGNORED = -100
 
 
@@ -86,7 +86,7 @@ def heavy_class(*classes: int) -> Variation:
         for block in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096):
             edges |= {i for i in (block - 1, block, count // block * block) if i < count}
         spots = sorted(edges, key=lambda i: (i != count - 1, i != 0, i))
-        spot = draw.among(spots)
+        spot = draw.among(spots) if draw.yes() else count - 1
         draft.change(draft.logits, scale=-3, seed=draw.integer(0, 9))
         set_class(draft, (spot, math.log(count) + 2.0))
         if draw.yes():
@@ -332,10 +332,12 @@ def weighted(draft: Draft, draw: Draw) -> None:
 
 
 def spread_weights(draft: Draft, draw: Draw) -> None:
-    """Weights many orders of magnitude apart, as inverse class frequencies are."""
+    """Weights many orders of magnitude apart, as inverse frequencies are, or all tiny."""
     weighted(draft, draw)
+    tiny = -6 if draft.context.dtype == "float16" else -40
+    common = draw.among((0, tiny))
     for index in range(draft.classes):
-        draft.edit("weight", ((index,), 2.0 ** draw.integer(-8, 6)))
+        draft.edit("weight", ((index,), 2.0 ** (draw.integer(-8, 6) + common)))
 
 
 def zero_weight(draft: Draft, draw: Draw) -> None:
@@ -375,6 +377,8 @@ def unnormalised(draft: Draft, draw: Draw) -> None:
     """Class probabilities that do not sum to one (PyTorch does not require it)."""
     soft(draft, draw)
     draft.change("target", regime="levels", scale=-3, modulus=8, offset=draw.among((0.0, 0.125)))
+    if draw.yes() and draft.rows:  # a row without any probability still counts in the mean
+        draft.edit("target", ((draw.integer(0, draft.rows[0] - 1), None), 0.0))
 
 
 def hard_soft(draft: Draft, draw: Draw) -> None:
@@ -409,7 +413,7 @@ def spatial(draft: Draft, draw: Draw) -> None:
     """(N, C, d1, ..., dK), also where a spatial size equals the classes or the batch."""
     classes = draw.among((3, 2, 4, 5))
     batch = draw.among((2, 1, 3, classes))
-    sizes = [draw.among((4, 3, 1, 2, classes, batch)) for _ in range(draw.integer(1, 3))]
+    sizes = [draw.among((4, 3, 1, 2, classes, batch)) for _ in range(draw.among((1, 2, 3, 4)))]
     draft.resize((batch, *sizes), classes)
 
 
@@ -434,7 +438,7 @@ def one_class(draft: Draft, draw: Draw) -> None:
 
 def many_rows(draft: Draft, draw: Draw) -> None:
     """Thousands of rows: chunked kernels, 16-bit reductions, grid limits."""
-    count = draw.among((1030, 70000, 300, 3001, 6000))
+    count = draw.among((1030, 70000, 300, 8192, 4097))
     classes = draw.among((3, 2, 5))
     draft.resize((min(count, max(2, draft.context.max_elements // classes)),), classes)
 
@@ -442,3 +446,8 @@ def many_rows(draft: Draft, draw: Draw) -> None:
 def odd_rows(draft: Draft, draw: Draw) -> None:
     """Row counts around the chunk sizes of chunked losses."""
     draft.resize((draw.among((5, 9, 17, 33, 65, 129, 257, 8, 16, 513)),), draw.among((3, 5, 10)))
+
+
+def full_blocks(draft: Draft, draw: Draw) -> None:
+    """Rows that fill blocks of any usual size exactly, or leave one row, or lack one."""
+    draft.resize((draw.among((4097, 4096, 64, 1025, 2048, 128, 4095)),), draw.among((2, 3)))

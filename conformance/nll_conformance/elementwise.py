@@ -7,6 +7,7 @@ adds what its other tensors may look like in ``families/<name>/cases.py``.
 from __future__ import annotations
 
 from .cases import Draft, Draw, Variation
+from .discover import family_part
 from .recipes import TensorRecipe
 
 Shape = tuple[int, ...]
@@ -41,9 +42,11 @@ def any_rank(draft: Draft, draw: Draw) -> None:
     draft.resize(tuple(draw.among((2, 1, 3)) for _ in range(rank + 1)))
 
 
-def scalar_shape(draft: Draft, draw: Draw) -> None:
-    """No dimension at all."""
+def scalar_of_everything(draft: Draft, draw: Draw) -> None:
+    """No dimension at all, with or without the options of the family."""
     draft.resize(())
+    if draw.yes():
+        family_part(draft.context.family.name, "cases").everything(draft, draw)
 
 
 def empty(draft: Draft, draw: Draw) -> None:
@@ -53,7 +56,7 @@ def empty(draft: Draft, draw: Draw) -> None:
 
 def odd_count(draft: Draft, draw: Draw) -> None:
     """Element counts around the block sizes of kernels."""
-    count = draw.among((5, 7, 9, 17, 33, 65, 129, 257, 8, 16, 513, 1023, 1025))
+    count = draw.among((1024, 1025, 5, 65, 16, 33, 129, 257, 8, 513, 1023))
     draft.resize((min(count, draft.context.max_elements),))
 
 
@@ -64,7 +67,7 @@ def odd_rows(draft: Draft, draw: Draw) -> None:
 
 def many(draft: Draft, draw: Draw) -> None:
     """Thousands of elements, in one dimension or two."""
-    shape = draw.among(((1030,), (300, 7), (6001,), (70001,), (1000, 70)))
+    shape = draw.among(((1030,), (300, 7), (4096,), (70001,), (1000, 70), (8193,)))
     if len(shape) > 1:
         shape = (max(1, min(shape[0], draft.context.max_elements // shape[1])), shape[1])
     else:

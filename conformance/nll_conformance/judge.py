@@ -121,7 +121,8 @@ def compare(what: str, got: torch.Tensor, exact: Exact, dtype: str) -> Judgement
             of=what.removeprefix("gradient of "),
         )
         return
-    seen = got.detach().to("cpu", torch.float64)
+    full = got if got.layout is torch.strided else got.to_dense()
+    seen = full.detach().to("cpu", torch.float64)
     want, bound = exact.value, exact.bound
     judged = ~torch.isinf(bound)
     error = (seen - want).abs()

@@ -171,10 +171,17 @@ class Caller:
     def grads(arguments: Tensors) -> dict[str, torch.Tensor | None]:
         """The gradients that have arrived at the tensors that require one."""
         return {
-            name: None if t.grad is None else plain_tensor(f"the gradient of {name} is", t.grad)
+            name: None
+            if t.grad is None
+            else dense(plain_tensor(f"the gradient of {name} is", t.grad))
             for name, t in arguments.items()
             if t.requires_grad
         }
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers, none left out: a gradient may be sparse."""
+    return tensor if tensor.layout is torch.strided else tensor.to_dense()
 
 
 def plain_tensor(what: str, value: Any) -> torch.Tensor:

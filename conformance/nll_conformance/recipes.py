@@ -22,7 +22,10 @@ PRIME = 65521
 LITERAL_ELEMENTS = 64
 
 REGIMES = ("constant", "ramp", "levels", "scatter", "simplex")
-LAYOUTS = ("contiguous", "shifted", "transposed", "strided", "padded", "expanded", "single", "far")
+LAYOUTS = (
+    *("contiguous", "shifted", "transposed", "strided", "padded", "spaced"),
+    *("expanded", "repeated", "single", "far"),
+)
 
 Index = tuple[int | None, ...]
 Edit = tuple[Index, float]
@@ -131,13 +134,16 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
             if data.dim() > 2
             else data.t().contiguous().t()
         )
-    if layout in ("strided", "transposed") and data.dim() > 0:  # every second element
-        return torch.stack([data, torch.full_like(data, fill)], -1)[..., 0]
+    if layout in ("strided", "transposed", "spaced") and data.dim() > 0:
+        # every second element, or every second row
+        axis = 1 if layout == "spaced" else -1
+        return torch.stack([data, torch.full_like(data, fill)], axis).select(axis, 0)
     if layout == "padded" and data.dim() > 0:  # a slice of wider rows
         pad = data.new_full((*data.shape[:-1], 3), fill)
         return torch.cat([data, pad], -1)[..., : data.shape[-1]]
-    if layout == "expanded" and data.dim() > 0:  # rows share memory
-        return data[:1].expand(data.shape)
+    if layout in ("expanded", "repeated") and data.dim() > 0:
+        # rows share memory, or the last dimension does
+        return (data[:1] if layout == "expanded" else data[..., :1]).expand(data.shape)
     if layout == "single" and data.dim() > 0 and data.numel():  # one number seen everywhere
         return data.flatten()[0].expand(data.shape)
     if layout == "far" and data.dim() == 2 and data.numel():

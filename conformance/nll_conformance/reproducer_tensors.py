@@ -124,12 +124,12 @@ def _fill(recipe: TensorRecipe) -> str:
 
 
 #: Layouts in which memory is seen more than once: what of the tensor is there.
-SEEN_OFTEN = {"expanded": "[:1]", "single": ".flatten()[0]"}
+SEEN_OFTEN = {"expanded": "[:1]", "repeated": "[..., :1]", "single": ".flatten()[0]"}
 
 
 def _repeats(recipe: TensorRecipe) -> bool:
     """Whether there is something to see more than once."""
-    return len(recipe.shape) > 0 and (recipe.layout == "expanded" or 0 not in recipe.shape)
+    return len(recipe.shape) > 0 and (recipe.layout != "single" or 0 not in recipe.shape)
 
 
 def _layout(name: str, recipe: TensorRecipe) -> list[str]:
@@ -145,9 +145,10 @@ def _layout(name: str, recipe: TensorRecipe) -> list[str]:
         return [f"{name} = {name}.t().contiguous().t()"]
     if layout == "transposed" and dims > 2:
         return [f"{name} = {name}.movedim({axis}, -1).contiguous().movedim(-1, {axis})"]
-    if layout in ("strided", "transposed") and dims > 0:
+    if layout in ("strided", "transposed", "spaced") and dims > 0:
         filler = f"torch.full_like({name}, {_fill(recipe)})"
-        return [f"{name} = torch.stack([{name}, {filler}], -1)[..., 0]"]
+        axis, first = (1, "[:, 0]") if layout == "spaced" else (-1, "[..., 0]")
+        return [f"{name} = torch.stack([{name}, {filler}], {axis}){first}"]
     if layout == "padded" and dims > 0:
         filler = f"{name}.new_full(({name}.shape[:-1] + (3,)), {_fill(recipe)})"
         return [f"{name} = torch.cat([{name}, {filler}], -1)[..., :{recipe.shape[-1]}]"]

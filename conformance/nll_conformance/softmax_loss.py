@@ -18,6 +18,7 @@ import torch
 from .bounds import (
     INF,
     OWN,
+    U32,
     U64,
     Arithmetic,
     Denominator,
@@ -131,10 +132,13 @@ def logit_gradient(
     ``scale`` and ``upstream`` are s and its numerator, ``(R,)`` or ``()``; ``below`` is
     ``None`` unless the reduction is ``mean``.  With ``pull_j = |W| p_j + |a_j|``::
 
-        E_g = |s| [ |W| p_j expm1(relP_j) + (8 u + rho) pull_j + u (C-1) |W| p_j ]
+        E_g = |s| [ |W| p_j expm1(relP_j) + (8 u + rho) pull_j + u (C-1) |W| p_j
+                    + 4 u32 (1 + t) pull_j ]
 
-    the last term where W is summed over classes, rho the relative error of the
-    denominator; 16-bit rows + |s| 5 u_rows pull_j + underflows; then the output's rounding.
+    the third term where W is summed over classes, rho the relative error of the denominator,
+    t the expected gap of the target: a loss may be the log-sum-exp of the differences to the
+    target's logit, which are rounded.  16-bit rows + |s| 5 u_rows pull_j + underflows; then
+    the output's rounding.
     The condition is |s| pull_j (1 + L + D + gap_j).
     """
     rows, blend, how = soft.rows, soft.blend, soft.how
@@ -146,6 +150,8 @@ def logit_gradient(
     fixed = 8 * how.compute.u + 5 * how.rows.u + 12 * OWN * U64
     fixed += below.relative_error(how) if below else 0.0
     error = drawn * probability_error(rows, how, soft.error) + fixed * pull
+    reach = 1.0 + (blend.share.abs() * rows.gap).sum(1, keepdim=True)
+    error = error + 4 * min(how.compute.u, U32) * reach * pull
     if blend.spread is not None:
         classes = rows.classes
         summed = how.compute.u * (classes - 1) + OWN * U64 * own_height(classes)

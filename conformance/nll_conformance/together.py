@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 
 from . import elementwise
-from .cases import Draft, Draw, Variation, any_reduction, laid_out, mixed_upstream
+from .cases import (
+    Draft,
+    Draw,
+    Variation,
+    any_reduction,
+    forward_only,
+    laid_out,
+    mixed_upstream,
+    unchanged,
+)
 from .classification import (
     constant_target,
     ignored,
@@ -36,6 +45,9 @@ def any_option(draft: Draft, draw: Draw) -> None:
         ("mask", masked),
         ("unbatched", unbatched),
     ]
+    if draft.can("linear_bias"):
+        of_family = family_part(draft.context.family.name, "variations")
+        ways.append(("linear_bias", of_family.biased))
     several_rows(draft, draw)
     possible = [way for need, way in ways if draft.can(need)]
     draw.among(possible or [several_rows])(draft, draw)
@@ -64,6 +76,16 @@ def every_option(draft: Draft, draw: Draw) -> None:
         laid_out("target", "strided", "padded", "shifted")(draft, draw)
 
 
+def maybe_an_option(draft: Draft, draw: Draw) -> None:
+    """The call as it is, or with one option that fits any number of rows and classes."""
+    ways: list[tuple[str, Variation]] = [
+        ("soft_target", soft),
+        ("weight", weighted),
+        ("label_smoothing", smoothed()),
+    ]
+    draw.among([unchanged, *(way for need, way in ways if draft.can(need))])(draft, draw)
+
+
 def every_layout(draft: Draft, draw: Draw) -> None:
     """No tensor of the call is contiguous, each in a layout of its own."""
     for name in draft.tensors:
@@ -77,9 +99,49 @@ def images(draft: Draft, draw: Draw) -> None:
     draft.resize(rows, classes)
 
 
+def several_or_spatial(draft: Draft, draw: Draw) -> None:
+    """Several rows, or images where the subject takes them."""
+    if draft.can("spatial") and draw.yes():
+        images(draft, draw)
+    else:
+        several_rows(draft, draw)
+
+
+def soft_of_any_shape(draft: Draft, draw: Draw) -> None:
+    """Class probabilities of rows, of images, of a single sample; weighted, smoothed, or not."""
+    shapes: list[tuple[str, Variation]] = [("spatial", spatial), ("unbatched", unbatched)]
+    possible = [shape for need, shape in shapes if draft.can(need)]
+    draw.among([several_rows, *possible, several_rows])(draft, draw)
+    soft(draft, draw)
+    for need, way in (("weight", weighted), ("label_smoothing", smoothed())):
+        if draft.can(need) and draw.integer(0, 2) == 2:
+            way(draft, draw)
+
+
+def any_inputs(draft: Draft, draw: Draw) -> None:
+    """One option, all of them, or class probabilities and what goes with them."""
+    ways: list[Variation] = [any_option]
+    if draft.classes:
+        ways.append(every_option)
+    if draft.can("soft_target"):
+        ways.append(soft_of_any_shape)
+    draw.among(ways)(draft, draw)
+
+
+def maybe_forward_only(draft: Draft, draw: Draw) -> None:
+    """Nothing requires grad in one case of three."""
+    if draw.integer(0, 2) == 2:
+        forward_only(draft, draw)
+
+
+def rare_sizes(draft: Draft, draw: Draw) -> None:
+    """Rows and classes as no other rule has them, so that nothing made for them is kept."""
+    draft.resize((draw.integer(11, 16),), draw.among((11, 13)))
+
+
 def many_positions(draft: Draft, draw: Draw) -> None:
-    """Tens of positions an image, no multiple of a block."""
-    sizes = draw.among(((33,), (17,), (5, 7), (65,), (129,), (3, 3, 7), (31,), (257,)))
+    """Tens to a thousand positions an image, most no multiple of a block."""
+    sizes = draw.among(((33,), (1025,), (5, 7), (65,), (129,), (3, 3, 7), (32, 32), (257,)))
     draft.resize((draw.integer(1, 3), *sizes), draw.among((3, 2, 5)))
 
 

@@ -6,11 +6,11 @@ import torch
 
 from .. import shown
 from ..cases import Draft, Draw, Variation, any_reduction, forward_only, unreduced, vary
-from ..classification import high_target, several_rows, soft, weighted
+from ..classification import IGNORED, high_target, ignored, several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, holds
-from ..model import Case, Judgement, Measured
+from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
 from ..together import high_byte
 from ._families import CLASSES, DIRECT
@@ -21,8 +21,12 @@ RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflo
 
 def _target_dtype(*dtypes: str) -> Variation:
     def change(draft: Draft, draw: Draw) -> None:
-        draft.resize((draw.integer(2, 5),), draw.among((5, 100, 2, 120)))
-        draft.change("target", dtype=draw.among(dtypes), seed=draw.integer(0, 99))
+        # Never as many rows as classes: there PyTorch takes an index of uint8 for a mask.
+        draft.resize((draw.integer(2, 5),), draw.among((6, 100, 7, 120)))
+        dtype = draw.among(dtypes)
+        if draw.yes() and draft.can("ignore_index" if dtype == "uint8" else "ignore_minus_100"):
+            ignored(255 if dtype == "uint8" else IGNORED)(draft, draw)
+        draft.change("target", dtype=dtype, seed=draw.integer(0, 99))
 
     return change
 
@@ -30,7 +34,8 @@ def _target_dtype(*dtypes: str) -> Variation:
 def _weight_dtype(draft: Draft, draw: Draw) -> None:
     weighted(draft, draw)
     others = [d for d in ("float64", "float32", "bfloat16") if d != draft.context.dtype]
-    draft.change("weight", dtype=draw.among(others))
+    # Few bits: their sum is exact also where it is kept in the weight's own dtype.
+    draft.change("weight", regime="levels", scale=-3, offset=0.125, dtype=draw.among(others))
 
 
 def _soft_dtype(draft: Draft, draw: Draw) -> None:
@@ -114,13 +119,38 @@ def output(case: Case, call: Caller) -> Judgement:
 @rule(
     "must",
     cases=vary(any_reduction),
-    source="torch.amp: losses run in float32",
-    share=0.6,
+    source="linkedin/Liger-Kernel#1283, #305: dtypes that autocast makes clash",
+    share=0.4,
     families=DIRECT,
+    revision=2,
     shows=shown.AUTOCAST,
 )
 def autocast(case: Case, call: Caller) -> Judgement:
-    """Under autocast the loss works, and its logits are not rounded on the way."""
+    """Under autocast the loss works, forward and backward, and nothing becomes infinite or NaN."""
+    seen = _under_autocast(case, call)
+    finite = all(
+        bool(t.isfinite().all()) for t in (seen.value, *seen.grads.values()) if t is not None
+    )
+    yield from holds(finite, "the loss or a gradient is not finite under autocast")
+
+
+@rule(
+    "should",
+    cases=vary(any_reduction),
+    source="torch.amp: losses run in float32",
+    share=0.4,
+    families=DIRECT,
+    shows=shown.AUTOCAST,
+)
+def autocast_in_float32(case: Case, call: Caller) -> Judgement:
+    """Under autocast the loss is not rounded to 16 bits on the way.
+
+    Autocast rounds what goes through a product (matmul, einsum) unless it is switched off.
+    """
+    yield from agrees(_under_autocast(case, call))
+
+
+def _under_autocast(case: Case, call: Caller) -> Observation:
     tensors = call.tensors(case)
     with torch.autocast(case.device, dtype=torch.bfloat16):
         value = call.forward(case, tensors)
@@ -128,7 +158,7 @@ def autocast(case: Case, call: Caller) -> Judgement:
     if case.upstream is not None and value.shape == case.upstream.shape:
         call.backward(value, call.upstream(case, value))
         grads = call.grads(tensors)
-    yield from agrees(call.observation(case, value, grads, tensors))
+    return call.observation(case, value, grads, tensors)
 
 
 @rule(

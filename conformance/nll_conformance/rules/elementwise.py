@@ -27,7 +27,7 @@ from ..elementwise import (
     odd_count,
     odd_rows,
     others,
-    scalar_shape,
+    scalar_of_everything,
     several_dimensions,
     sized,
     wider_other,
@@ -112,10 +112,10 @@ def any_dimensions(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(scalar_shape, any_reduction, mixed_upstream),
+    cases=vary(scalar_of_everything, any_reduction, mixed_upstream),
     source=SOURCE + ": (*) means any number of dimensions",
     needs=("scalar_shape",),
-    share=0.5,
+    share=0.8,
     families=ELEMENTWISE,
 )
 def no_dimension(case: Case, call: Caller) -> Judgement:

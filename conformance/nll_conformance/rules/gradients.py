@@ -29,7 +29,6 @@ from ..classification import (
     heavy_class,
     odd_rows,
     scattered,
-    several_rows,
     wrong_target,
 )
 from ..contract import rule
@@ -42,6 +41,7 @@ from ..judge import (
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..second import curvature_agrees
+from ..together import several_or_spatial
 from ._families import CLASSES, CURVED, LOGITS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
@@ -63,7 +63,7 @@ def every_entry(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(heavy_class(3, 17, 33, 65, 129, 2, 257, 1025, 4097), unreduced),
+    cases=vary(heavy_class(3, 17, 102, 64, 129, 2, 257, 1024, 4097), unreduced),
     source=SOURCE,
     needs=GRADIENT,
     families=LOGITS,
@@ -127,7 +127,7 @@ def upstream_rows(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(option("reduction", "none"), several_rows, expanded_upstream),
+    cases=vary(option("reduction", "none"), several_or_spatial, expanded_upstream),
     source=SOURCE,
     needs=ROWS,
     families=CLASSES,
@@ -139,7 +139,7 @@ def upstream_expanded(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(option("reduction", "none"), several_rows, strided_upstream),
+    cases=vary(option("reduction", "none"), several_or_spatial, strided_upstream),
     source=SOURCE,
     needs=ROWS,
     families=CLASSES,

@@ -7,6 +7,7 @@ from ..classification import (
     heavy_class,
     huge_logits,
     ignored,
+    negative_weight,
     offset_logits,
     one_class,
     several_rows,
@@ -14,6 +15,7 @@ from ..classification import (
     spatial,
     unbatched,
     weighted,
+    zero_weight,
 )
 from ..contract import rule
 from ..judge import agrees
@@ -64,7 +66,12 @@ def gradient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, weighted, smoothed(), any_reduction),
+    cases=vary(
+        several_rows,
+        one_of(weighted, zero_weight, negative_weight),
+        smoothed(0.1, 0.5, 1.0),
+        any_reduction,
+    ),
     source="torch.nn.CrossEntropyLoss; the smoothing term is weighted per class (pytorch#104776)",
     needs=("label_smoothing", "weight"),
     families=CLASSES,
@@ -76,7 +83,7 @@ def with_weight(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, ignored(-100, -1, 255, 1), smoothed(), any_reduction),
+    cases=vary(several_rows, ignored(-100, -1, 255, 1), smoothed(0.1, 1.0, 0.5), any_reduction),
     source=SOURCE,
     needs=("label_smoothing", "ignore_index"),
     families=CLASSES,
@@ -88,7 +95,9 @@ def with_ignore_index(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, weighted, ignored(-100, 255, -1), smoothed(), any_reduction),
+    cases=vary(
+        several_rows, weighted, ignored(-100, 255, -1), smoothed(0.1, 0.5, 1.0), any_reduction
+    ),
     source="pytorch/pytorch#69339, #69511",
     needs=("label_smoothing", "ignore_index", "weight"),
     families=CLASSES,

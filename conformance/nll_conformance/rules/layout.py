@@ -45,8 +45,8 @@ def target(case: Case, call: Caller) -> Judgement:
     cases=vary(
         spatial,
         one_of(
-            laid_out("input", "transposed", "padded", "strided"),
-            laid_out("target", "transposed", "padded", "strided"),
+            laid_out("input", "transposed", "padded", "spaced", "strided"),
+            laid_out("target", "transposed", "padded", "spaced", "strided"),
         ),
         any_reduction,
     ),

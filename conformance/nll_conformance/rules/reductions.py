@@ -8,11 +8,12 @@ from .. import cases
 from ..cases import (
     any_reduction,
     forward_only,
+    one_of,
     option,
     scalar_upstream,
     vary,
 )
-from ..classification import many_rows, odd_rows, several_rows
+from ..classification import full_blocks, many_rows, odd_rows, several_rows
 from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
@@ -52,7 +53,7 @@ def mean(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(odd_rows), source=SOURCE, families=CLASSES)
+@rule("must", cases=vary(one_of(odd_rows, full_blocks)), source=SOURCE, families=CLASSES)
 def mean_of_any_count(case: Case, call: Caller) -> Judgement:
     """The mean does not depend on how rows fall into chunks."""
     yield from agrees(call(case))

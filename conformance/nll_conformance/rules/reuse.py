@@ -23,6 +23,7 @@ from ..judge import agrees, identical, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller, plain_tensor
 from ..recipes import build
+from ..together import rare_sizes
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments, whatever was called before"
@@ -200,6 +201,31 @@ def from_a_thread(case: Case, call: Caller) -> Judgement:
         value = call.guard("the call from a thread", asked.result)
     value = plain_tensor("the call from a thread returned", value)
     yield from value_agrees(call.observation(case, value, {}))
+
+
+@rule(
+    "must",
+    cases=vary(rare_sizes, any_reduction),
+    source="torch.inference_mode: its tensors cannot be saved for backward",
+    needs=("gradient",),
+    share=0.3,
+    families=CLASSES,
+    shows="""
+        with torch.inference_mode():
+            {tensors}
+            loss = {call}
+        {tensors}
+        loss = {call}
+        {backward}
+    """,
+)
+def after_inference(case: Case, call: Caller) -> Judgement:
+    """After a call in inference mode the loss can be trained: what it keeps serves both."""
+    still = tuple((name, replace(recipe, grad=False)) for name, recipe in case.recipe)
+    with torch.inference_mode():
+        inference = replace(case, recipe=still, upstream=None)
+        call.forward(inference, call.tensors(inference))
+    yield from agrees(call(case))
 
 
 def _other_options(draft: Draft, draw: Draw) -> None:

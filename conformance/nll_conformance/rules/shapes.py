@@ -9,6 +9,7 @@ from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..together import many_positions as tens_of_positions
+from ..together import maybe_an_option
 from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: shapes"
@@ -56,7 +57,13 @@ def square_input(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(one_class, any_reduction), source=SOURCE, share=0.4, families=LOGITS)
+@rule(
+    "must",
+    cases=vary(one_class, maybe_an_option, any_reduction),
+    source=SOURCE,
+    share=0.5,
+    families=LOGITS,
+)
 def one_class_only(case: Case, call: Caller) -> Judgement:
     """With a single class loss and gradient are zero."""
     yield Measured()  # zero is what is asked for: any other number would be outside
@@ -65,10 +72,10 @@ def one_class_only(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(empty, any_reduction),
+    cases=vary(empty, maybe_an_option, any_reduction),
     source="torch.nn.CrossEntropyLoss: 0/0 is NaN; pytorch#15870",
     needs=("empty_batch",),
-    share=0.5,
+    share=0.8,
     families=CLASSES,
 )
 def empty_batch(case: Case, call: Caller) -> Judgement:

@@ -18,6 +18,7 @@ from ..judge import gradients_agree, holds, identical
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..originals import picture
+from ..together import any_inputs, any_option, maybe_forward_only
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments"
@@ -45,13 +46,37 @@ def _unchanged(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_inputs, any_reduction, maybe_forward_only),
     source=SOURCE,
     shows=shown.INPUTS_KEPT,
 )
 def inputs(case: Case, call: Caller) -> Judgement:
     """The caller's tensors are the same after forward and backward."""
     yield from _unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_option, any_reduction),
+    source=SOURCE,
+    share=0.5,
+    shows="""
+        before = [tensor.detach().clone() for tensor in [{names}]]
+        with torch.no_grad():
+            loss = {call}
+        for tensor, old in zip([{names}], before):
+            torch.testing.assert_close(tensor.detach(), old, rtol=0, atol=0, equal_nan=True)
+    """,
+)
+def inputs_under_no_grad(case: Case, call: Caller) -> Judgement:
+    """The caller's tensors are the same after a call that needs no gradient."""
+    allowed = call.subject.implementation.mutates
+    before, tensors = case.build(), call.tensors(case)
+    with torch.no_grad():
+        call.forward(case, tensors)
+    for name, tensor in tensors.items():
+        if name not in allowed:
+            yield from identical(f"{name} after the call", tensor, before[name])
 
 
 @rule(

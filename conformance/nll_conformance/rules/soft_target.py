@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import shown
-from ..cases import any_reduction, laid_out, mixed_upstream, option, vary
+from ..cases import any_reduction, laid_out, mixed_upstream, option, scalar_upstream, vary
 from ..classification import (
     hard_soft,
     huge_logits,
@@ -24,7 +24,7 @@ from ..errors import TargetRaised
 from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import fine_soft
+from ..together import fine_soft, soft_of_any_shape
 from ._families import CLASSES, GIVEN_LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: target containing class probabilities"
@@ -157,7 +157,7 @@ def any_total(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, soft, soft_needs_grad, any_reduction),
+    cases=vary(soft_of_any_shape, soft_needs_grad, any_reduction, scalar_upstream),
     source="torch.nn.functional.cross_entropy: gradient of the probabilities (distillation)",
     needs=("soft_target", "gradient", "target_gradient"),
     families=CLASSES,
@@ -182,7 +182,9 @@ def huge(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, soft, laid_out("target", "transposed", "strided", "padded")),
+    cases=vary(
+        several_rows, soft, laid_out("target", "transposed", "strided", "padded", "expanded")
+    ),
     source="strides are part of a tensor",
     needs=SOFT,
     families=CLASSES,

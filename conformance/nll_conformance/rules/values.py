@@ -46,7 +46,7 @@ def few_classes(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(heavy_class(3, 17, 2, 33, 65, 129, 5, 100, 257), unreduced, forward_only),
+    cases=vary(heavy_class(3, 17, 2, 33, 64, 129, 5, 102, 257), unreduced, forward_only),
     source=SOURCE,
     families=LOGITS,
 )
@@ -57,7 +57,7 @@ def every_class(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(heavy_class(1025, 2049, 4097, *VOCABULARIES), unreduced, forward_only),
+    cases=vary(heavy_class(1025, 2048, 4096, *VOCABULARIES), unreduced, forward_only),
     source=SOURCE,
     families=LOGITS,
     share=0.75,

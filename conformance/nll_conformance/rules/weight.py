@@ -98,7 +98,9 @@ def spatial_rows(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, weighted, laid_out("weight", "strided", "shifted"), any_reduction),
+    cases=vary(
+        several_rows, weighted, laid_out("weight", "strided", "shifted", "expanded"), any_reduction
+    ),
     source="strides are part of a tensor",
     needs=WEIGHT,
     families=CLASSES,
@@ -115,7 +117,6 @@ def strided(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=WEIGHT,
     families=CLASSES,
-    share=0.6,
 )
 def wide_range(case: Case, call: Caller) -> Judgement:
     """Weights orders of magnitude apart, as inverse frequencies are, keep their ratios."""

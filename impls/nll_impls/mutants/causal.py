@@ -33,6 +33,16 @@ def not_shifted(call: Causal) -> Tensor:
     return mean(rows_of(call, call.input[:, :-1], call.target[:, :-1]))
 
 
+@causal_mutant(source=TRAINERS, caught_by=("causal_cross_entropy.other_ignore_index",))
+def default_ignored_in_single_sequences(call: Causal) -> Tensor:
+    """A batch of one sequence takes a path that ignores -100, whatever was asked for."""
+    if len(call.input) != 1:
+        return causal(call)
+    logits, labels = call.shifted()
+    blank = torch.where(labels == call.ignore_index, 0, labels)
+    return mean(rows_of(call.but(ignore_index=-100), logits, blank))
+
+
 @causal_mutant(
     source="huggingface/transformers#47394 (fixed by #47395), #46784",
     caught_by=("causal_cross_entropy.next_label", "causal_cross_entropy.last_position"),

@@ -161,3 +161,15 @@ def residual_in_16_bits(call: Gaussian) -> Tensor:
         return reduced(call, call.losses())
     quotient = widened(square) / call.variance()
     return reduced(call, element_losses(call, call.variance().log(), quotient))
+
+
+@gaussian_mutant(source=FORMULA, caught_by=("elementwise.no_dimension",))
+def single_number_without_constant(call: Gaussian) -> Tensor:
+    """A single number without dimensions goes without the constant."""
+    return reduced(call, call.but(full=call.full and call.input.dim() > 0).losses())
+
+
+@gaussian_mutant(source="Python: `eps or 1e-6`", caught_by=("gaussian_nll.floor_is_no_addend",))
+def no_floor_taken_for_the_default(call: Gaussian) -> Tensor:
+    """An eps of 0 is taken for none given: the floor stays at 1e-6."""
+    return reduced(call, call.but(eps=call.eps or 1e-6).losses())

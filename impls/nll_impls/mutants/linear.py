@@ -42,6 +42,24 @@ def bias_dropped(call: Linear) -> Tensor:
     return linear(call, call.product())
 
 
+@linear_mutant(source=FUSED, caught_by=("linear_cross_entropy.bias",))
+def bias_for_batches_only(call: Linear) -> Tensor:
+    """A single sample without a batch dimension goes without the bias."""
+    return linear(call, call.product() if call.input.dim() == 1 else None)
+
+
+@linear_mutant(source=FUSED, caught_by=("linear_cross_entropy.bias_with_probabilities",))
+def bias_lost_with_smoothed_probabilities(call: Linear) -> Tensor:
+    """Class probabilities that are smoothed as well take a path without the bias."""
+    return linear(call, call.product() if call.soft and call.label_smoothing else None)
+
+
+@linear_mutant(source=FUSED, caught_by=("transforms.no_grad",))
+def bias_only_in_training(call: Linear) -> Tensor:
+    """The path for evaluation leaves the bias out."""
+    return linear(call, None if torch.is_grad_enabled() else call.product())
+
+
 @linear_mutant(source="linkedin/Liger-Kernel#244", caught_by=("label_smoothing.rows",))
 def smoothing_dropped(call: Linear) -> Tensor:
     """label_smoothing is accepted and not passed on."""

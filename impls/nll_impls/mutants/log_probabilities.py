@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..losses.rows import scaled
-from ._base import NEVER, counted, replaced
+from ._base import NEVER, altered, counted, replaced
 from ._memory import read_as_contiguous
 from ._picked import Picked, cost_of, narrowed, nll, nll_mutant, reduced, square_turned
 
@@ -143,3 +143,11 @@ def images_read_as_contiguous(call: Picked) -> Tensor:
     """Inputs of three and more dimensions are read as if they were contiguous."""
     input = read_as_contiguous(call.input) if call.input.dim() > 2 else call.input
     return nll(call.but(input=input))
+
+
+@nll_mutant(source="torch.gather(sparse_grad=True)", caught_by=("autograd.gradient_meta",))
+def sparse_gradient(call: Picked) -> Tensor:
+    """The gradient of more than three rows is sparse, with which few operations can go on."""
+    if len(call.input) <= 3:
+        return nll(call)
+    return nll(call.but(input=altered(call.input, torch.Tensor.to_sparse)))

@@ -49,6 +49,24 @@ def index_through_half(call: Call) -> Tensor:
     return _through(call, torch.float16)
 
 
+@mutant(source="torch.amp: products run in 16 bits", caught_by=("dtypes.autocast_in_float32",))
+def picked_by_a_product(call: Call) -> Tensor:
+    """Each row's target is picked by a product, which autocast rounds to 16 bits."""
+    rows = call.rows()
+    if (
+        call.soft
+        or call.label_smoothing
+        or rows.logits.dim() != 2
+        or not torch.is_autocast_enabled("cpu")
+    ):
+        return cross_entropy(call)
+    hot = torch.nn.functional.one_hot(rows.target, rows.logits.shape[-1]).to(rows.logits.dtype)
+    log_p = rows.logits.log_softmax(-1)
+    picked = torch.einsum("nc,nc->n", hot, log_p).to(log_p.dtype)
+    losses = -picked if rows.weight is None else -picked * rows.weight[rows.target]
+    return reduced(rows, kept(rows, losses))
+
+
 @mutant(
     source="linkedin/Liger-Kernel#1283, #305, #501 (of the linear loss)",
     caught_by=("dtypes.autocast",),

@@ -12,7 +12,7 @@ PAD = float(IGNORED)
 
 def sequences(draft: Draft, draw: Draw) -> None:
     """Several sequences of several positions, few classes."""
-    rows = draw.among((2, 3, 4)), draw.among((3, 2, 4, 5, 9))
+    rows = draw.among((2, 3, 1, 4)), draw.among((3, 2, 4, 5, 9))
     draft.resize(rows, draw.among((3, 2, 5, 7, 10)))
 
 

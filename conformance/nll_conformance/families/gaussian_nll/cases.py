@@ -72,8 +72,11 @@ def small_variances(draft: Draft, draw: Draw) -> None:
 
 
 def large_residuals(draft: Draft, draw: Draw) -> None:
-    """Residuals in the hundreds; their squares still fit 16 bits."""
-    draft.change("input", offset=draw.among((100.0, -100.0, 60.0)))
+    """Residuals in the hundreds or thousands; their squares fit the dtype."""
+    offsets = [100.0, -100.0, 60.0]
+    if draft.context.dtype != "float16":
+        offsets += [30000.0]
+    draft.change("input", offset=draw.among(offsets))
 
 
 def close_prediction(draft: Draft, draw: Draw) -> None:
@@ -131,9 +134,11 @@ def floor(*values: float) -> Variation:
 
 
 def above_floor(draft: Draft, draw: Draw) -> None:
-    """A floor that is not negligible, below every variance."""
-    draft.options["eps"] = draw.among((0.125, 0.25))
+    """A floor that is not negligible, below every variance, or none at all."""
+    draft.options["eps"] = eps = draw.among((0.125, 0.25, 0.0))
     draft.change("var", offset=0.25 + 0.125 * draw.integer(0, 2))
+    if eps == 0.0 and draft.context.dtype != "float16":  # no floor, not the default one either
+        draft.change("var", regime="constant", offset=2.0**-22)
 
 
 def everything_below(draft: Draft, draw: Draw) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from ... import shown
 from ...cases import any_reduction, mixed_upstream, one_of, scalar_upstream, unreduced, vary
-from ...classification import few_masses, ignored_run, odd_rows, several_rows, smoothed, soft
+from ...classification import (
+    few_masses,
+    full_blocks,
+    ignored_run,
+    odd_rows,
+    several_rows,
+    smoothed,
+    soft,
+)
 from ...contract import rule
 from ...judge import agrees, gradients_agree
 from ...model import Case, Judgement
@@ -32,7 +40,7 @@ def head_gradient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, v.biased, any_reduction, mixed_upstream),
+    cases=vary(v.rows_or_one, v.biased, any_reduction, mixed_upstream),
     source=SOURCE,
     needs=BIAS,
 )
@@ -59,7 +67,7 @@ def cubic(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(odd_rows, v.maybe_biased, any_reduction, mixed_upstream),
+    cases=vary(one_of(odd_rows, full_blocks), v.maybe_biased, any_reduction, mixed_upstream),
     source="a loss computed in chunks of rows is still one loss",
 )
 def chunks_of_rows(case: Case, call: Caller) -> Judgement:
@@ -151,7 +159,7 @@ def bias_with_smoothing(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, v.biased, soft, any_reduction),
+    cases=vary(several_rows, v.biased, soft, v.maybe_smoothed, any_reduction),
     source=SOURCE,
     needs=("linear_bias", "soft_target"),
     share=0.6,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...cases import Draft, Draw, Variation, laid_out, one_of
-from ...classification import constant_target, ignored, smoothed, weighted
+from ...classification import constant_target, ignored, several_rows, smoothed, unbatched, weighted
 from ...recipes import TensorRecipe
 from .cases import resize_hidden
 
@@ -27,6 +27,20 @@ def maybe_biased(draft: Draft, draw: Draw) -> None:
     """A bias in one case of two, where the call takes one."""
     if draft.can("linear_bias") and draw.yes():
         biased(draft, draw)
+
+
+def maybe_smoothed(draft: Draft, draw: Draw) -> None:
+    """Smoothed in one case of two, where the call takes it."""
+    if draft.can("label_smoothing") and draw.yes():
+        smoothed()(draft, draw)
+
+
+def rows_or_one(draft: Draft, draw: Draw) -> None:
+    """Several rows, or a single one without a batch dimension where the call takes it."""
+    if draft.can("unbatched") and draw.integer(0, 3) == 3:
+        unbatched(draft, draw)
+    else:
+        several_rows(draft, draw)
 
 
 def huge_bias(draft: Draft, draw: Draw) -> None:

@@ -51,6 +51,20 @@ def small_rates(draft: Draft, draw: Draw) -> None:
     draft.change("input", scale=-10, offset=2.0**-9, modulus=7)
 
 
+def rates_with_eps(draft: Draft, draw: Draw) -> None:
+    """Rates, and an eps that is not negligible beside them."""
+    rates(draft, draw)
+    draft.options["eps"] = draw.among((0.25, 1.0, 0.01))
+
+
+def no_eps(draft: Draft, draw: Draw) -> None:
+    """Rates of the size of the default eps, which is switched off; no zero among them."""
+    rates(draft, draw)
+    draft.options["eps"] = 0.0
+    if draft.context.dtype != "float16":
+        draft.change("input", scale=-28, offset=2.0**-27, modulus=7)
+
+
 def large_rates(draft: Draft, draw: Draw) -> None:
     """Rates in the hundreds."""
     rates(draft, draw)

@@ -102,7 +102,7 @@ def zero_rate(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(cases.rates, of("eps", 0.25, 1.0, 0.01), any_reduction),
+    cases=vary(one_of(cases.rates_with_eps, cases.no_eps), any_reduction),
     source=SOURCE,
     needs=("log_input", "eps"),
 )
