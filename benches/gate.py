@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-#: Benchmarks to gate on, and by how much each may grow.
+#: Benchmarks to gate on, and by how much each may grow.  One with an interval (``_low`` and
+#: ``_high`` beside it) is worse only if the intervals are apart as well.
 LIMITS = {"track_ratio_to_copy": 1.25, "track_added_bytes": 1.1, "track_error_units": 1.1}
 WORSE, NOTHING = 1, 3
 
@@ -54,7 +55,7 @@ def judge(base: Numbers, head: Numbers) -> int:
         print("NOTHING TO COMPARE: no benchmark has a number for both commits.")
         return NOTHING
     failed = [key for key in common if head[key] is None]
-    worse = [key for key in common if _grew(key, base[key], head[key])]
+    worse = [key for key in common if _grew(key, base[key], head[key]) and _apart(key, base, head)]
     for key in failed:
         print(f"FAILED: {' '.join(key)}: had {base[key]:.4g}, has no number any more")
     for key in worse:
@@ -66,6 +67,12 @@ def judge(base: Numbers, head: Numbers) -> int:
 def _grew(key: tuple[str, ...], old: float | None, new: float | None) -> bool:
     limit = next((x for name, x in LIMITS.items() if key[0].endswith(name)), math.inf)
     return old is not None and new is not None and new > limit * old and new - old > 1e-12
+
+
+def _apart(key: tuple[str, ...], base: Numbers, head: Numbers) -> bool:
+    old = base.get((f"{key[0]}_high", *key[1:]))
+    new = head.get((f"{key[0]}_low", *key[1:]))
+    return old is None or new is None or new > old
 
 
 def numbers(root: Path, commit: str) -> Numbers:

@@ -3,7 +3,8 @@
 Everything is verified on the very input before it is measured: a wrong loss fails here.  A
 commit that lacks an implementation, or the benchmark itself, has no number: NotImplementedError
 is how asv is told "n/a".
-``NLL_BENCH=full`` adds sizes of language models and the forward pass alone.
+``NLL_BENCH=full`` adds sizes of language models and the forward pass alone;
+``NLL_BENCH=PoissonNll,Causal`` measures these sets only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ else:
     MISSING = None
     NAMES = {name: declared.family for name, declared in registered().items()}
 
-FULL = os.environ.get("NLL_BENCH") == "full"
+WISH = os.environ.get("NLL_BENCH", "")
+FULL = WISH == "full"
 #: Title of the classes, family, shapes, dtypes.  Large enough to leave the caches (33 MB in
 #: float32 for cross entropy), small enough for many commits.
 SETS = (
@@ -44,6 +46,8 @@ LARGE = (
 )
 if FULL:
     SETS += LARGE
+elif WISH:
+    SETS = tuple(entry for entry in SETS if entry[0] in WISH.split(","))
 PASSES = ("both", "forward") if FULL else ("both",)
 KEYS = ("implementation", "family", "shape", "dtype", "device", "pass")
 
@@ -134,6 +138,16 @@ class _Track:
         return self._fact("ratio_to_copy", found, key)
 
     track_ratio_to_copy.unit = "x copy"
+
+    def track_ratio_to_copy_low(self, found, *key):
+        return self._fact("ratio_to_copy_low", found, key)
+
+    track_ratio_to_copy_low.unit = "x copy"
+
+    def track_ratio_to_copy_high(self, found, *key):
+        return self._fact("ratio_to_copy_high", found, key)
+
+    track_ratio_to_copy_high.unit = "x copy"
 
     def track_added_bytes(self, found, *key):
         return self._fact("added_bytes", found, key)

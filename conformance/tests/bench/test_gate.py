@@ -143,6 +143,16 @@ def test_the_gate_over_asv_fails_when_nothing_was_measured(asv_gate, capsys):
     assert "WORSE: losses.Track.track_added_bytes gathered" in capsys.readouterr().out
 
 
+def test_a_ratio_is_worse_only_if_the_intervals_are_apart(asv_gate):
+    def ratio(low: float, median: float, high: float) -> dict[tuple[str, ...], float | None]:
+        name = "losses.Track.track_ratio_to_copy"
+        return {(name, "x"): median, (f"{name}_low", "x"): low, (f"{name}_high", "x"): high}
+
+    assert asv_gate.judge(ratio(1.5, 2.0, 3.1), ratio(2.9, 3.0, 3.2)) == 0
+    assert asv_gate.judge(ratio(1.9, 2.0, 2.1), ratio(2.9, 3.0, 3.2)) == 1
+    assert asv_gate.judge(ratio(1.9, 2.0, 2.01), ratio(2.1, 2.2, 2.3)) == 0
+
+
 def test_without_a_results_folder_nothing_was_measured(asv_gate, tmp_path):
     pytest.importorskip("asv")
     (tmp_path / "asv.conf.json").write_text(

@@ -40,10 +40,11 @@ class Inductor:
         """Fill ``rows.found``."""
         _keep(rows, _run("sums", rows))
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> None:
-        """The same, and the gradient of each row's loss times ``pull``."""
+    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+        """The sum of the row losses, and the gradient of each times ``pull``."""
         pulls = torch.full_like(rows.found[0], pull)
         _keep(rows, _run("sums_and_gradient", rows, _wide(rows, pulls), _flat(gradient)))
+        return rows.losses().sum()
 
     def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
         """The gradient from ``rows.found``, row n times ``pull[n]``."""

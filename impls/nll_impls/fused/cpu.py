@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from .function import Into, Options, Rows, cross_entropy
-from .kernels import CALL, early_kernel, late_kernel, loss_kernel, survey
+from .kernels import CALL, early_kernel, late_kernel, loss_kernel
+from .loops import survey
 from .memory import Buffer, fresh
 from .threads import run
 
-#: How many portions of rows each thread takes, so that a hindered one does not delay the others.
-_PORTIONS = 16
+#: Rows are taken by the threads in at most so many portions, enough for a hindered thread not to
+#: delay the others.  Losses add up by portions, so that the number of threads changes no result.
+_PORTIONS = 256
 
 
 class CPU:
@@ -38,9 +40,11 @@ class CPU:
         """Fill ``rows.found``."""
         _sweep(loss_kernel, rows)
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> None:
-        """The same, and the gradient of each row's loss times ``pull``."""
-        _sweep(early_kernel, rows, gradient, torch.tensor([pull], dtype=torch.float64))
+    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+        """The sum of the row losses, and the gradient of each times ``pull``."""
+        sums = torch.zeros(_PORTIONS, dtype=torch.float64)
+        _sweep(early_kernel, rows, gradient, torch.tensor([pull], dtype=torch.float64), sums)
+        return sums.sum()
 
     def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
         """The gradient from ``rows.found``, row n times ``pull[n]``."""
@@ -51,7 +55,11 @@ ENGINE = CPU()
 
 
 def _sweep(
-    kernel: Any, rows: Rows, gradient: Tensor | None = None, pull: Tensor | None = None
+    kernel: Any,
+    rows: Rows,
+    gradient: Tensor | None = None,
+    pull: Tensor | None = None,
+    sums: Tensor | None = None,
 ) -> None:
     """One sweep of a kernel, which ``kernel`` gives for a dtype, over all rows."""
     count = rows.found.shape[1]
@@ -59,9 +67,9 @@ def _sweep(
         return
     call: Any = np.zeros(1, CALL)
     call["rows"], call["classes"] = count, rows.logits.shape[-1]
-    call["rows_at_once"] = 1 + count // (_PORTIONS * torch.get_num_threads())
+    call["rows_at_once"] = -(-count // _PORTIONS)
     call["ignore_index"], call["hard"] = rows.ignore_index, rows.hard
-    top, total, mass, cross = rows.found
+    top, total, mass, cross = rows.found if sums is None else (None,) * 4
     tensors = {
         "logits": rows.logits,
         "target": rows.target,
@@ -69,6 +77,7 @@ def _sweep(
         "share": rows.share,
         "gradient": gradient,
         "pull": pull,
+        "sums": sums,
         "top": top,
         "total": total,
         "mass": mass,

@@ -37,8 +37,8 @@ class Engine(Protocol):
     def loss(self, rows: Rows) -> None:
         """Fill ``rows.found``."""
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> None:
-        """The same, and ``gradient`` (*rows, c), that of each row's loss times ``pull``.
+    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+        """The sum of the row losses; ``gradient`` (*rows, c) gets that of each times ``pull``.
 
         ``gradient`` may be ``rows.logits`` itself.
         """
@@ -105,6 +105,7 @@ class Rows:
             share=share,
             hard=0.0 if index is None else 1.0 - label_smoothing,
             counted=counted,
+            # takes no memory where no kernel writes to it
             found=torch.empty(4, rows, dtype=torch.float64, device=input.device),
         )
 
@@ -114,11 +115,10 @@ class Rows:
         losses: Tensor = total.log().mul_(mass).sub_(cross)
         return losses
 
-    def reduced(self, reduction: str, shape: torch.Size) -> Tensor:
-        """The result of the call, rows of that shape, in float64."""
-        losses = self.losses()
+    def reduced(self, reduction: str, losses: Tensor) -> Tensor:
+        """The result of the call, of row losses or of their sum."""
         if reduction == "none":
-            return losses.reshape(shape)
+            return losses
         total = losses.sum()
         return total / self.counted if reduction == "mean" else total
 
@@ -184,15 +184,15 @@ class _Fused(torch.autograd.Function):
             saved[1] = _target_gradient(rows, weight, label_smoothing)
         if by_input and ctx.early:
             gradient = _place(rows.logits, input, into)
-            engine.early(rows, gradient, ctx.factor)
+            losses = engine.early(rows, gradient, ctx.factor)
             saved[0] = _delivered(gradient, input, into)
         else:
             engine.loss(rows)
+            losses = rows.losses().reshape(rows.logits.shape[:-1])
             saved[0] = input.detach() if by_input else None
         ctx.save_for_backward(*saved)
-        shape, dtype = rows.logits.shape[:-1], input.dtype
         del rows.logits  # saved above, where it is needed
-        return rows.reduced(reduction, shape).to(dtype)
+        return rows.reduced(reduction, losses).to(input.dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:

@@ -21,10 +21,24 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from .bits import as_wide, exp, fetch_add, jit, narrow, pointer, same_bits, signed, widen, zero
-
-#: Classes in a block: a block in float32 and its exponentials fit into the first cache.
-BLOCK = 1024
+from .bits import as_wide, fetch_add, narrow, pointer, widen, zero
+from .loops import (
+    BLOCK,
+    clear,
+    cross_and_mass,
+    exp_sum_top,
+    finite,
+    gradient_into,
+    gradient_less_into,
+    gradient_less_over,
+    gradient_over,
+    highest_of,
+    labelled,
+    long_row,
+    settle,
+    short_rows,
+    times,
+)
 
 #: What a kernel is told; addresses are 0 where there is no such array.
 CALL = np.dtype(
@@ -45,119 +59,10 @@ CALL = np.dtype(
         ("total", np.int64),
         ("mass", np.int64),
         ("cross", np.int64),
+        ("sums", np.int64),  # of the losses of rows_at_once rows each, in `early`
         ("pull", np.int64),  # what each row's gradient is multiplied by; stride 0 in `early`
     ]
 )
-
-
-@jit()
-def survey(target: Any, ignore_index: int, classes: int, weight: Any) -> Any:
-    """The weight of all counted rows, and the first target that is no class (-1: none is)."""
-    counted = 0.0
-    for n in range(target.size):
-        t = target[n]
-        if t == ignore_index:
-            continue
-        if t < 0 or t >= classes:
-            return counted, n
-        counted += weight[t] if weight.size else 1.0
-    return counted, -1
-
-
-@jit()
-def _top(row: Any) -> Any:
-    """The maximum.
-
-    As integers, floats from 0 on keep their order and those below reverse it, which vectors
-    of integers can do where a NaN hinders those of floats.  A positive NaN is the largest.
-    """
-    high = signed(row[0])
-    low = signed(row[0])
-    for j in range(row.size):
-        key = signed(row[j])
-        high = max(high, key)
-        low = min(low, key)
-    return widen(same_bits(high if high >= 0 else low, row[0]))
-
-
-@jit(reorder=True)
-def _exp_sum_top(row: Any, shift: Any) -> Any:
-    """The sum of exp(x_j - shift), and the maximum."""
-    total = zero(row[0])
-    high = signed(row[0])
-    low = signed(row[0])
-    for j in range(row.size):
-        total += exp(widen(row[j]) - shift)
-        key = signed(row[j])
-        high = max(high, key)
-        low = min(low, key)
-    return total, widen(same_bits(high if high >= 0 else low, row[0]))
-
-
-@jit(reorder=True)
-def _exp_into(row: Any, shift: Any, into: Any) -> Any:
-    """exp(x_j - shift), and their sum."""
-    total = zero(row[0])
-    for j in range(row.size):
-        value = exp(widen(row[j]) - shift)
-        into[j] = value
-        total += value
-    return total
-
-
-@jit(reorder=True)
-def _cross_and_mass(row: Any, shift: Any, share: Any) -> Any:
-    """The sums of share_j (x_j - shift), nothing times infinity being nothing, and share_j."""
-    cross = zero(row[0])
-    mass = zero(row[0])
-    nothing = zero(row[0])
-    for j in range(row.size):
-        part = share[j]
-        cross += nothing if part == nothing else part * (widen(row[j]) - shift)
-        mass += part
-    return cross, mass
-
-
-@jit()
-def _scale(values: Any, factor: Any) -> None:
-    for j in range(values.size):
-        values[j] *= factor
-
-
-@jit()
-def _scale_less(values: Any, factor: Any, share: Any, pull: Any) -> None:
-    for j in range(values.size):
-        values[j] = values[j] * factor - pull * share[j]
-
-
-@jit()
-def _narrow_into(values: Any, into: Any) -> None:
-    for j in range(values.size):
-        into[j] = narrow(values[j], into[j])
-
-
-@jit()
-def _scaled_into(values: Any, factor: Any, into: Any) -> None:
-    for j in range(values.size):
-        into[j] = narrow(values[j] * factor, into[j])
-
-
-@jit()
-def _clear(row: Any) -> None:
-    for j in range(row.size):
-        row[j] = 0
-
-
-@jit()
-def _finite(shift: Any) -> Any:
-    """A maximum to subtract: 0 instead of -inf, lest -inf - -inf make NaN."""
-    return as_wide(0.0, shift) if shift == -np.inf else shift
-
-
-@jit()
-def _times(part: float, distance: float) -> float:
-    """A product in which nothing times infinity is nothing."""
-    return 0.0 if part == 0.0 and math.isinf(distance) else part * distance
 
 
 def _kernel(body: Callable[[int], None]) -> Any:
@@ -205,22 +110,22 @@ def loss_kernel(dtype: str) -> Any:
                 if call.target != 0 and target[n] == call.ignore_index:
                     continue
                 row = carray(pointer(call.logits + n * classes * size), classes, bits)
-                highest = _top(row[:BLOCK])
+                highest = highest_of(row[:BLOCK])
                 summed = 0.0
                 for low in range(0, classes, BLOCK):
                     block = row[low : low + BLOCK]
-                    part, block_top = _exp_sum_top(block, _finite(highest))
+                    part, block_top = exp_sum_top(block, finite(highest))
                     if block_top > highest + 1:  # a little more does no harm
                         summed *= math.exp(np.float64(highest) - np.float64(block_top))
                         highest = block_top
-                        part, block_top = _exp_sum_top(block, _finite(highest))
+                        part, block_top = exp_sum_top(block, finite(highest))
                     summed += part
                 top[n], total[n] = highest, summed if highest != -np.inf else np.nan
                 if call.share != 0:
                     start_of = call.share + n * call.share_stride * wide_size
                     share = carray(pointer(start_of), classes, wide)
                     for low in range(0, classes, BLOCK):
-                        c, w = _cross_and_mass(
+                        c, w = cross_and_mass(
                             row[low : low + BLOCK], highest, share[low : low + BLOCK]
                         )
                         cross[n] += c
@@ -228,85 +133,18 @@ def loss_kernel(dtype: str) -> Any:
                 if call.target != 0:
                     t = target[n]
                     part_t = call.hard * (weight[t] if call.weight != 0 else 1.0)
-                    cross[n] += _times(part_t, np.float64(widen(row[t])) - top[n])
+                    cross[n] += times(part_t, np.float64(widen(row[t])) - top[n])
                     mass[n] += part_t
 
     return _kernel(loss)
 
 
-@jit()
-def _leave_exponentials(
-    row: Any, into: Any, scratch: Any, share: Any, blocks: Any, over: bool
-) -> Any:
-    """exp(x_j - top so far) of a row, block by block; its maximum.
-
-    ``blocks`` (4, n) gets of each block the top so far, the sum, cross and mass.  Over the
-    logits themselves they go by way of ``scratch``: the two must not overlap for vectors.
-    """
-    highest = _top(row[:BLOCK])
-    for b in range(blocks.shape[1]):
-        block = row[b * BLOCK : (b + 1) * BLOCK]
-        if b > 0:
-            highest = max(highest, _top(block))
-        shift = _finite(highest)
-        blocks[0, b] = shift
-        if share.size:
-            part = share[b * BLOCK : (b + 1) * BLOCK]
-            blocks[2, b], blocks[3, b] = _cross_and_mass(block, shift, part)
-        values = into[b * BLOCK : (b + 1) * BLOCK]
-        if over:
-            blocks[1, b] = _exp_into(block, shift, scratch)
-            values[:] = scratch[: block.size]
-        else:
-            blocks[1, b] = _exp_into(block, shift, values)
-    return highest
-
-
-@jit()
-def _gathered(blocks: Any, highest: float, shared: bool) -> Any:
-    """Total, cross and mass of a row from its blocks, whose tops become their factors."""
-    total, cross, mass = 0.0, 0.0, 0.0
-    for b in range(blocks.shape[1]):
-        below = blocks[0, b] - highest
-        blocks[0, b] = 1.0 if below == 0.0 else math.exp(below)
-        total += blocks[1, b] * blocks[0, b]
-        if shared:
-            cross += blocks[2, b] + _times(blocks[3, b], below)
-            mass += blocks[3, b]
-    return total if highest != -np.inf else np.nan, cross, mass
-
-
-@jit()
-def _finish(values: Any, share: Any, blocks: Any, factor: float, pull: float) -> None:
-    """Exponentials of a row to its gradient, but at the target."""
-    for b in range(blocks.shape[1]):
-        part = values[b * BLOCK : (b + 1) * BLOCK]
-        scale = as_wide(blocks[0, b] * factor, values[0])
-        if share.size:
-            less = share[b * BLOCK : (b + 1) * BLOCK]
-            _scale_less(part, scale, less, as_wide(pull, values[0]))
-        else:
-            _scale(part, scale)
-
-
-@jit()
-def _short_row(row: Any, t: int, gradient: Any, scratch: Any, pull: float) -> Any:
-    """Top, total and the target's probability of a row of one block; the others' gradient."""
-    top = _finite(_top(row))
-    total = np.float64(_exp_into(row, top, scratch))
-    if total == 0.0:  # there was nothing but -inf
-        total = np.float64(np.nan)
-    factor = as_wide(pull / total, scratch[0])
-    for j in range(scratch.size):
-        gradient[j] = scratch[j] * factor
-    return np.float64(top), total, np.float64(scratch[t]) / total
-
-
 @cache
 def early_kernel(dtype: str) -> Any:
-    """The same, and the gradient of each row times pull[0]; float32 and float64 only.
+    """The loss of each portion of rows, and the gradient of each row times pull[0].
 
-    The exponentials are kept where the gradient will be, and scaled once their sum is known.
+    For float32 and float64 only.  The exponentials are kept where the gradient will be, and
+    scaled once their sum is known.
     """
     bits, wide = _bits_and_wide(dtype)
     size = wide().itemsize
@@ -317,48 +155,55 @@ def early_kernel(dtype: str) -> Any:
         over = call.gradient == call.logits
         hard = call.target != 0
         target = carray(pointer(call.target), rows, np.int64)
-        weight = carray(pointer(call.weight), classes, np.float64)
-        top = carray(pointer(call.top), rows, np.float64)
-        total = carray(pointer(call.total), rows, np.float64)
-        mass = carray(pointer(call.mass), rows, np.float64)
-        cross = carray(pointer(call.cross), rows, np.float64)
+        weighted = classes if call.weight != 0 else 0
+        weight = carray(pointer(call.weight), weighted, np.float64)
         pull = carray(pointer(call.pull), 1, np.float64)[0]
+        sums = carray(pointer(call.sums), rows, np.float64)
+        account = np.empty(3)
         blocks = np.empty((4, (classes + BLOCK - 1) // BLOCK))
-        scratch = np.empty(BLOCK, wide)
-        short, one = hard and classes <= BLOCK and call.share == 0, scratch[:classes]
+        group = BLOCK // classes if hard and call.share == 0 else 0
+        labels: Any = np.empty(group, np.int64)
+        parts, found = np.empty(group), np.empty((3, group))
         while True:
             start = fetch_add(address, call.rows_at_once)
             if start >= rows:
                 break
-            for n in range(start, min(rows, start + call.rows_at_once)):
-                row = carray(pointer(call.logits + n * classes * size), classes, bits)
-                grad = carray(pointer(call.gradient + n * classes * size), classes, wide)
-                start_of = call.share + n * call.share_stride * size
-                share = carray(pointer(start_of), classes if call.share != 0 else 0, wide)
-                t = target[n] if hard else 0
-                if hard and t == call.ignore_index:
-                    top[n], total[n], mass[n], cross[n] = 0.0, 1.0, 0.0, 0.0
-                    _clear(grad)
+            account[0], account[1], account[2] = 0.0, 1.0, 0.0
+            stop = min(rows, start + call.rows_at_once)
+            n = start
+            while n < stop:
+                row_at = call.logits + n * classes * size
+                grad_at = call.gradient + n * classes * size
+                grad = carray(pointer(grad_at), classes, bits)
+                if hard and target[n] == call.ignore_index:
+                    clear(grad)
+                    n += 1
                     continue
-                at_target = np.float64(widen(row[t]))
-                if short:
-                    part_t = call.hard * (weight[t] if call.weight != 0 else 1.0)
-                    top[n], total[n], p_t = _short_row(row, t, grad, one, part_t * pull)
-                    mass[n], cross[n] = part_t, _times(part_t, at_target - top[n])
-                    grad[t] = as_wide(part_t * pull * (p_t - 1.0), one[0])
+                if group > 0:
+                    ahead = target[n:stop]
+                    count = labelled(ahead, call.ignore_index, call.hard, weight, labels, parts)
+                    short_rows(
+                        carray(pointer(row_at), (count, classes), bits),
+                        carray(pointer(grad_at), (count, classes), bits),
+                        over,
+                        labels[:count],
+                        parts,
+                        pull,
+                        found,
+                        account,
+                    )
+                    n += count
                     continue
-                top[n] = _leave_exponentials(row, grad, scratch, share, blocks, over)
-                total[n], cross[n], mass[n] = _gathered(blocks, top[n], share.size > 0)
-                part_t = 0.0
+                t, part_t = -1, 0.0
                 if hard:
-                    part_t = call.hard * (weight[t] if call.weight != 0 else 1.0)
-                    cross[n] += _times(part_t, at_target - top[n])
-                    mass[n] += part_t
-                p_t = np.float64(grad[t]) * blocks[0, t // BLOCK] / total[n]
-                _finish(grad, share, blocks, mass[n] * pull / total[n], pull)
-                if hard:
-                    rest = np.float64(share[t]) if share.size else 0.0
-                    grad[t] = as_wide(pull * (mass[n] * p_t - part_t - rest), scratch[0])
+                    t = target[n]
+                    part_t = call.hard * (weight[t] if weight.size else 1.0)
+                share_at = call.share + n * call.share_stride * size
+                share = carray(pointer(share_at), classes if call.share != 0 else 0, wide)
+                row = carray(pointer(row_at), classes, bits)
+                long_row(row, grad, over, share, t, part_t, pull, blocks, account)
+                n += 1
+            sums[start // call.rows_at_once] = settle(account)
 
     return _kernel(early)
 
@@ -378,7 +223,7 @@ def late_kernel(dtype: str) -> Any:
         total = carray(pointer(call.total), rows, np.float64)
         mass = carray(pointer(call.mass), rows, np.float64)
         pull = carray(pointer(call.pull), rows, np.float64)
-        scratch = np.empty(BLOCK, wide)
+        over = call.gradient == call.logits
         while True:
             start = fetch_add(address, call.rows_at_once)
             if start >= rows:
@@ -387,31 +232,29 @@ def late_kernel(dtype: str) -> Any:
                 row = carray(pointer(call.logits + n * classes * size), classes, bits)
                 grad = carray(pointer(call.gradient + n * classes * size), classes, bits)
                 if call.target != 0 and target[n] == call.ignore_index:
-                    _clear(grad)
+                    clear(grad)
                     continue
-                share = carray(
-                    pointer(call.share + n * call.share_stride * wide_size), classes, wide
-                )
-                shift = as_wide(top[n], scratch[0])
-                factor = as_wide(mass[n] * pull[n] / total[n], scratch[0])
+                start_of = call.share + n * call.share_stride * wide_size
+                share = carray(pointer(start_of), classes, wide)
+                nothing = zero(row[0])
+                shift = as_wide(top[n], nothing)
+                factor = as_wide(mass[n] * pull[n] / total[n], nothing)
                 t = target[n] if call.target != 0 else 0
                 p_t = math.exp(np.float64(widen(row[t])) - top[n]) / total[n]
-                for low in range(0, classes, BLOCK):
-                    block = row[low : low + BLOCK]
-                    into = grad[low : low + BLOCK]
-                    _exp_into(block, shift, scratch)
-                    if call.share != 0:
-                        part = share[low : low + BLOCK]
-                        _scale_less(
-                            scratch[: part.size], factor, part, as_wide(pull[n], scratch[0])
-                        )
-                        _narrow_into(scratch[: part.size], into)
+                if call.share != 0:
+                    less = as_wide(pull[n], nothing)
+                    if over:
+                        gradient_less_over(row, shift, factor, share, less)
                     else:
-                        _scaled_into(scratch[: into.size], factor, into)
+                        gradient_less_into(row, shift, factor, share, less, grad)
+                elif over:
+                    gradient_over(row, shift, factor)
+                else:
+                    gradient_into(row, shift, factor, grad)
                 if call.target != 0:
                     rest = np.float64(share[t]) if call.share != 0 else 0.0
                     part_t = call.hard * (weight[t] if call.weight != 0 else 1.0)
                     exact = pull[n] * (mass[n] * p_t - part_t - rest)
-                    grad[t] = narrow(as_wide(exact, scratch[0]), grad[t])
+                    grad[t] = narrow(as_wide(exact, nothing), grad[t])
 
     return _kernel(late)

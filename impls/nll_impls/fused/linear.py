@@ -54,16 +54,18 @@ class _FusedLinear(torch.autograd.Function):
         ctx.rows, ctx.early = rows, reduction != "none"
         if ctx.early and any(ctx.needs_input_grad[:3]):
             grads = _zeros(*given)
+            losses = torch.zeros((), dtype=torch.float64)
             for part, chunk in _chunks(rows, *given):
-                ENGINE.early(chunk, chunk.logits, rows.factor(reduction))
+                losses += ENGINE.early(chunk, chunk.logits, rows.factor(reduction))
                 _add(grads, part, chunk.logits, hidden, head)
             ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in given]
             ctx.save_for_backward(*grads)
         else:
             for _, chunk in _chunks(rows, *given):
                 ENGINE.loss(chunk)
+            losses = rows.losses()
             ctx.save_for_backward(*given, *watched)
-        return rows.reduced(reduction, hidden.shape[:1])
+        return rows.reduced(reduction, losses)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:

@@ -40,9 +40,10 @@ class Triton:
         """Fill ``rows.found``."""
         _launch(rows, None, None, sums=True)
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> None:
-        """The same, and the gradient of each row's loss times ``pull``."""
+    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+        """The sum of the row losses, and the gradient of each times ``pull``."""
         _launch(rows, gradient, torch.full_like(rows.found[0], pull), sums=True)
+        return rows.losses().sum()
 
     def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
         """The gradient from ``rows.found``, row n times ``pull[n]``."""

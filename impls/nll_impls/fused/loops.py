@@ -1,0 +1,312 @@
+"""The loops of the kernels, over the bits of a row of logits or of some short ones.
+
+They are compiled when a kernel is, and in vectors: sums may take any order, maxima are those of
+integers, and nothing is written through one array that is read through another.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .bits import as_wide, exp, jit, narrow, same_bits, signed, widen, zero
+
+#: Classes in a block: a block in float32 and its exponentials fit into the first cache.
+BLOCK = 1024
+
+
+@jit()
+def survey(target: Any, ignore_index: int, classes: int, weight: Any) -> Any:
+    """The weight of all counted rows, and the first target that is no class (-1: none is)."""
+    kept = wrong = 0
+    for n in range(target.size):  # in vectors
+        is_kept = target[n] != ignore_index
+        kept += is_kept
+        wrong += is_kept & ((target[n] < 0) | (target[n] >= classes))
+    counted = float(kept)
+    if wrong or weight.size:
+        counted = 0.0
+        for n in range(target.size):
+            t = target[n]
+            if t == ignore_index:
+                continue
+            if t < 0 or t >= classes:
+                return counted, n
+            counted += weight[t] if weight.size else 1.0
+    return counted, -1
+
+
+@jit()
+def highest_of(row: Any) -> Any:
+    """The maximum.
+
+    As integers, floats from 0 on keep their order and those below reverse it, which vectors
+    of integers can do where a NaN hinders those of floats.  A positive NaN is the largest.
+    """
+    high = signed(row[0])
+    low = signed(row[0])
+    for j in range(row.size):
+        key = signed(row[j])
+        high = max(high, key)
+        low = min(low, key)
+    return widen(same_bits(high if high >= 0 else low, row[0]))
+
+
+@jit(reorder=True)
+def exp_sum_top(row: Any, shift: Any) -> Any:
+    """The sum of exp(x_j - shift), and the maximum."""
+    total = zero(row[0])
+    high = signed(row[0])
+    low = signed(row[0])
+    for j in range(row.size):
+        total += exp(widen(row[j]) - shift)
+        key = signed(row[j])
+        high = max(high, key)
+        low = min(low, key)
+    return total, widen(same_bits(high if high >= 0 else low, row[0]))
+
+
+@jit(reorder=True)
+def _exp_into(row: Any, shift: Any, into: Any) -> Any:
+    """exp(x_j - shift) as bits, and their sum."""
+    total = zero(row[0])
+    for j in range(row.size):
+        value = exp(widen(row[j]) - shift)
+        into[j] = narrow(value, row[j])
+        total += value
+    return total
+
+
+@jit(reorder=True)
+def _exp_over(row: Any, shift: Any) -> Any:
+    """The same over the row itself.
+
+    A loop of its own: where two arrays may overlap, the compiler makes no vectors.
+    """
+    total = zero(row[0])
+    for j in range(row.size):
+        value = exp(widen(row[j]) - shift)
+        row[j] = narrow(value, row[j])
+        total += value
+    return total
+
+
+@jit(reorder=True)
+def cross_and_mass(row: Any, shift: Any, share: Any) -> Any:
+    """The sums of share_j (x_j - shift), nothing times infinity being nothing, and share_j."""
+    cross = zero(row[0])
+    mass = zero(row[0])
+    nothing = zero(row[0])
+    for j in range(row.size):
+        part = share[j]
+        cross += nothing if part == nothing else part * (widen(row[j]) - shift)
+        mass += part
+    return cross, mass
+
+
+@jit()
+def _scale(values: Any, factor: Any) -> None:
+    for j in range(values.size):
+        values[j] = narrow(widen(values[j]) * factor, values[j])
+
+
+@jit()
+def _scale_less(values: Any, factor: Any, share: Any, pull: Any) -> None:
+    for j in range(values.size):
+        values[j] = narrow(widen(values[j]) * factor - pull * share[j], values[j])
+
+
+@jit()
+def gradient_into(row: Any, shift: Any, factor: Any, into: Any) -> None:
+    """exp(x_j - shift) times ``factor``."""
+    for j in range(row.size):
+        into[j] = narrow(exp(widen(row[j]) - shift) * factor, row[j])
+
+
+@jit()
+def gradient_over(row: Any, shift: Any, factor: Any) -> None:
+    """The same over the row itself."""
+    for j in range(row.size):
+        row[j] = narrow(exp(widen(row[j]) - shift) * factor, row[j])
+
+
+@jit()
+def gradient_less_into(row: Any, shift: Any, factor: Any, share: Any, pull: Any, into: Any) -> None:
+    """exp(x_j - shift) times ``factor``, less ``pull`` times its share."""
+    for j in range(row.size):
+        value = exp(widen(row[j]) - shift) * factor - pull * share[j]
+        into[j] = narrow(value, row[j])
+
+
+@jit()
+def gradient_less_over(row: Any, shift: Any, factor: Any, share: Any, pull: Any) -> None:
+    """The same over the row itself."""
+    for j in range(row.size):
+        value = exp(widen(row[j]) - shift) * factor - pull * share[j]
+        row[j] = narrow(value, row[j])
+
+
+@jit()
+def clear(row: Any) -> None:
+    """Zeros."""
+    for j in range(row.size):
+        row[j] = 0
+
+
+@jit()
+def finite(shift: Any) -> Any:
+    """A maximum to subtract: 0 instead of -inf, lest -inf - -inf make NaN."""
+    return as_wide(0.0, shift) if shift == -np.inf else shift
+
+
+@jit()
+def times(part: float, distance: float) -> float:
+    """A product in which nothing times infinity is nothing."""
+    return 0.0 if part == 0.0 and math.isinf(distance) else part * distance
+
+
+@jit()
+def _exponentials(row: Any, shift: Any, into: Any, over: bool) -> Any:
+    """exp(x_j - shift) as bits, over the row itself or elsewhere, and their sum."""
+    return _exp_over(row, shift) if over else _exp_into(row, shift, into)
+
+
+@jit()
+def leave_exponentials(row: Any, into: Any, share: Any, blocks: Any, over: bool) -> Any:
+    """exp(x_j - top so far) of a row, block by block; its maximum.
+
+    ``blocks`` (4, n) gets of each block the top so far, the sum, cross and mass.
+    """
+    highest = highest_of(row[:BLOCK])
+    for b in range(blocks.shape[1]):
+        block = row[b * BLOCK : (b + 1) * BLOCK]
+        if b > 0:
+            highest = max(highest, highest_of(block))
+        shift = finite(highest)
+        blocks[0, b] = shift
+        if share.size:
+            part = share[b * BLOCK : (b + 1) * BLOCK]
+            blocks[2, b], blocks[3, b] = cross_and_mass(block, shift, part)
+        blocks[1, b] = _exponentials(block, shift, into[b * BLOCK : (b + 1) * BLOCK], over)
+    return highest
+
+
+@jit()
+def gathered(blocks: Any, highest: float, shared: bool) -> Any:
+    """Total, cross and mass of a row from its blocks, whose tops become their factors."""
+    total, cross, mass = 0.0, 0.0, 0.0
+    for b in range(blocks.shape[1]):
+        below = blocks[0, b] - highest
+        blocks[0, b] = 1.0 if below == 0.0 else math.exp(below)
+        total += blocks[1, b] * blocks[0, b]
+        if shared:
+            cross += blocks[2, b] + times(blocks[3, b], below)
+            mass += blocks[3, b]
+    return total if highest != -np.inf else np.nan, cross, mass
+
+
+@jit()
+def finish(values: Any, share: Any, blocks: Any, factor: float, pull: float) -> None:
+    """Exponentials of a row to its gradient, but at the target."""
+    nothing = zero(values[0])
+    for b in range(blocks.shape[1]):
+        part = values[b * BLOCK : (b + 1) * BLOCK]
+        scale = as_wide(blocks[0, b] * factor, nothing)
+        if share.size:
+            less = share[b * BLOCK : (b + 1) * BLOCK]
+            _scale_less(part, scale, less, as_wide(pull, nothing))
+        else:
+            _scale(part, scale)
+
+
+@jit()
+def settle(account: Any) -> float:
+    """The loss of all rows so far."""
+    loss: float = account[0] + account[2] * math.log(account[1])
+    return loss
+
+
+@jit()
+def add_row(account: Any, mass: float, total: float, cross: float) -> None:
+    """Add mass log(total) - cross; one logarithm serves many rows of one mass.
+
+    ``account`` holds the loss but for the logarithm of a product of totals, that, their mass.
+    """
+    if mass != account[2] or not account[1] < 1e250:
+        account[0] = settle(account)
+        account[1], account[2] = 1.0, mass
+    account[0] -= cross
+    account[1] *= total
+
+
+@jit()
+def long_row(
+    row: Any,
+    into: Any,
+    over: bool,
+    share: Any,
+    t: int,
+    part: float,
+    pull: float,
+    blocks: Any,
+    account: Any,
+) -> None:
+    """The gradient of a row of any length; ``t`` is -1 and ``part`` 0 if it has no target."""
+    at_target = np.float64(widen(row[max(t, 0)]))
+    top = leave_exponentials(row, into, share, blocks, over)
+    total, cross, mass = gathered(blocks, top, share.size > 0)
+    if t >= 0:
+        cross += times(part, at_target - top)
+        mass += part
+    add_row(account, mass, total, cross)
+    p_t = np.float64(widen(into[max(t, 0)])) * blocks[0, max(t, 0) // BLOCK] / total
+    finish(into, share, blocks, mass * pull / total, pull)
+    if t >= 0:
+        rest = np.float64(share[t]) if share.size else 0.0
+        exact = pull * (mass * p_t - part - rest)
+        into[t] = narrow(as_wide(exact, zero(into[t])), into[t])
+
+
+@jit()
+def short_rows(
+    rows: Any, into: Any, over: bool, target: Any, parts: Any, pull: float, found: Any, account: Any
+) -> None:
+    """The gradient of some rows of one block each, ``parts`` being the weights of their targets.
+
+    Each step is done for all of them before the next: it takes shorter than what it waits for,
+    and the processor then works on several rows at a time.
+    """
+    nothing = zero(rows[0, 0])
+    tops, totals, at = found
+    for n in range(target.size):
+        tops[n] = finite(highest_of(rows[n]))
+        at[n] = widen(rows[n, target[n]])
+    for n in range(target.size):
+        totals[n] = _exponentials(rows[n], as_wide(tops[n], nothing), into[n], over)
+    for n in range(target.size):
+        part = parts[n]
+        total = totals[n] if totals[n] > 0.0 else np.nan  # there was nothing but -inf
+        add_row(account, part, total, times(part, at[n] - tops[n]))
+        at[n] = np.float64(widen(into[n, target[n]])) / total
+        totals[n] = part * pull / total
+    for n in range(target.size):
+        _scale(into[n], as_wide(totals[n], nothing))
+        into[n, target[n]] = narrow(as_wide(parts[n] * pull * (at[n] - 1.0), nothing), into[n, 0])
+
+
+@jit()
+def labelled(
+    target: Any, ignore_index: int, hard: float, weight: Any, labels: Any, parts: Any
+) -> int:
+    """How many rows count before the first ignored one; ``labels`` and ``parts`` get theirs.
+
+    At most as many as there is room for.  A part is ``hard`` times the weight of the target.
+    """
+    count = 0
+    while count < min(labels.size, target.size) and target[count] != ignore_index:
+        labels[count] = target[count]
+        parts[count] = hard * (weight[target[count]] if weight.size else 1.0)
+        count += 1
+    return count
