@@ -160,7 +160,7 @@ def empty_shard_refused(call: Parallel) -> Tensor:
     caught_by=(f"{FAMILY}.targets_elsewhere",),
 )
 def masked_target_subtracted(call: Parallel) -> Tensor:
-    """A rank that does not hold any target of the batch subtracts 1 from its class 0 all the same."""
+    """A rank that holds no target of the batch subtracts 1 from its class 0 all the same."""
 
     def loss(rank: int, rows: Rows) -> Tensor:
         place = call.places[rank]

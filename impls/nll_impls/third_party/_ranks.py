@@ -88,12 +88,12 @@ class _OnRanks(torch.autograd.Function):
         autocast = torch.is_autocast_enabled("cpu")
         number, answers = group.forward(
             parts,
-            Parcel.of(target),
-            None if weight is None else Parcel.of(weight),
-            {**options, "ranks": ranks, "classes": input.shape[axis], "axis": axis},
-            differentiate,
-            _word(torch.get_default_dtype()),
-            _word(torch.get_autocast_dtype("cpu")) if autocast else None,
+            target=Parcel.of(target),
+            weight=None if weight is None else Parcel.of(weight),
+            options={**options, "ranks": ranks, "classes": input.shape[axis], "axis": axis},
+            differentiate=differentiate,
+            default_dtype=_word(torch.get_default_dtype()),
+            autocast=_word(torch.get_autocast_dtype("cpu")) if autocast else None,
         )
         ctx.call, ctx.axis = _Call(group, number, input.detach(), places), axis
         ctx.call.written_back(answers, axis)
@@ -151,15 +151,19 @@ class Ranks:
         if self._control.recv(1) != b"!":
             raise RankError(f"the process that imports {where} ended")
 
-    def forward(self, parts: Sequence[Tensor], *rest: Any) -> tuple[int, list[Answer]]:
-        """Call the loss on a rank for each part; the call's number, and what each answered."""
+    def forward(self, parts: Sequence[Tensor], **same: Any) -> tuple[int, list[Answer]]:
+        """Call the loss on a rank for each part; the call's number, and what each answered.
+
+        ``same`` are the fields of ``Forward`` that every rank gets alike.
+        """
         if len(parts) > WORLD:
             raise ValueError(f"at most {WORLD} ranks, not {len(parts)}")
         with self._lock:
             number = next(self._numbers)
             dropped, self.dropped = tuple(self.dropped), []
-            calls = [Forward(number, Parcel.of(part), *rest, dropped) for part in parts]
-            return number, self._ask(calls)
+            return number, self._ask(
+                [Forward(number, Parcel.of(p), dropped=dropped, **same) for p in parts]
+            )
 
     def backward(self, number: int, upstream: Sequence[Tensor]) -> list[Answer]:
         """Send each rank what arrives at its loss; what each answered."""

@@ -143,17 +143,12 @@ def parallel_merged(
     return torch.stack(losses)
 
 
-IMPLEMENTATIONS = tuple(
-    variant(
-        __name__,
-        name,
-        family="vocab_parallel_cross_entropy",
-        divergences={"smoothed_over": "all"},
-        **declared,
-    )
-    for name, declared in (
-        ("parallel_gathered", {"precision": "input_dtype", "expected": EAGER[:2]}),
-        ("parallel_in_double", {}),
-        ("parallel_merged", {}),
-    )
+PARALLEL: dict[str, Any] = {
+    "family": "vocab_parallel_cross_entropy",
+    "divergences": {"smoothed_over": "all"},
+}
+IMPLEMENTATIONS = (
+    variant(__name__, "parallel_gathered", precision="input_dtype", expected=EAGER[:2], **PARALLEL),
+    variant(__name__, "parallel_in_double", **PARALLEL),
+    variant(__name__, "parallel_merged", **PARALLEL),
 )

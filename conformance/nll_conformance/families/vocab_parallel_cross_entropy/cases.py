@@ -83,4 +83,3 @@ PROBES: dict[str, Probe] = {
         frozenset({"label_smoothing"}), "float32", (smoothed(0.5),), _smoothed_over
     ),
 }  # fmt: skip
-

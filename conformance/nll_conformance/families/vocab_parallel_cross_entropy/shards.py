@@ -18,8 +18,6 @@ def fitting(classes: int, ranks: int, *, uneven: bool, empty: bool) -> int:
 
     ``uneven``: the last may hold fewer than the others; ``empty``: some may hold none.
     """
-    while not (
-        (uneven or classes % ranks == 0) and (empty or len(shards(classes, ranks)[-1]) > 0)
-    ):
+    while not ((uneven or classes % ranks == 0) and (empty or len(shards(classes, ranks)[-1]) > 0)):
         classes += 1
     return classes
