@@ -124,7 +124,7 @@ def test_too_many_ranks_are_refused(shared: Callable[..., Tensor]) -> None:
 
 def test_a_package_that_cannot_be_imported_is_told() -> None:
     with pytest.raises(_ranks.RankError, match="nll_absent"):
-        _ranks.on_ranks("nll_absent:prepare")
+        _ranks.on_ranks("nll_absent:prepare", at_once=True)
 
 
 KILLED = """

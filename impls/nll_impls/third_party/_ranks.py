@@ -41,12 +41,16 @@ class RankError(RuntimeError):
     """A rank died, or did not answer."""
 
 
-def on_ranks(where: str) -> Callable[..., Tensor]:
+def on_ranks(where: str, *, at_once: bool = False) -> Callable[..., Tensor]:
     """The loss whose ranks are prepared by ``where`` (``module:function``, see ``_nursery``).
 
-    Called with whole tensors, as its family's losses are; up to ``WORLD`` ranks.
+    Called with whole tensors, as its family's losses are; up to ``WORLD`` ranks.  ``at_once``
+    imports the module now, in a process of its own, rather than at the first call; a module
+    that is itself ``where`` must leave it.
     """
     group = Ranks(where)
+    if at_once:
+        group.open()
 
     def loss(
         input: Tensor,
@@ -137,8 +141,18 @@ class Ranks:
         self._ranks: list[Connection] = []
         #: Calls whose graphs nobody needs any more.
         self.dropped: list[int] = []
-        self._control, theirs = socket.socketpair()
+        self._control: socket.socket | None = None
+
+    def open(self) -> socket.socket:
+        """The socket to the process that has imported the module; starts it if need be."""
+        if self._control is None:
+            self._control = self._opened()
+        return self._control
+
+    def _opened(self) -> socket.socket:
+        control, theirs = socket.socketpair()
         with theirs:
+            where = self._where
             command = [sys.executable, "-m", f"{__package__}._nursery", str(theirs.fileno()), where]
             nursery = subprocess.Popen(
                 command,
@@ -146,10 +160,11 @@ class Ranks:
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
-        weakref.finalize(self, _end, self._control, nursery)
-        self._control.settimeout(IMPORT_S)
-        if self._control.recv(1) != b"!":
+        weakref.finalize(self, _end, control, nursery)
+        control.settimeout(IMPORT_S)
+        if control.recv(1) != b"!":
             raise RankError(f"the process that imports {where} ended")
+        return control
 
     def forward(self, parts: Sequence[Tensor], **same: Any) -> tuple[int, list[Answer]]:
         """Call the loss on a rank for each part; the call's number, and what each answered.
@@ -214,7 +229,7 @@ class Ranks:
         self._stop()
         pairs = [socket.socketpair() for _ in range(WORLD)]
         try:
-            socket.send_fds(self._control, [b"!"], [theirs.fileno() for _, theirs in pairs])
+            socket.send_fds(self.open(), [b"!"], [theirs.fileno() for _, theirs in pairs])
         except OSError as error:
             raise RankError(f"the process that imports {self._where} ended") from error
         for ours, theirs in pairs:

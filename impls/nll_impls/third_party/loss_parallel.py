@@ -17,7 +17,7 @@ def load() -> Callable[..., Any]:
     """The loss on process groups of one to four ranks."""
     from ._ranks import on_ranks
 
-    on_some = on_ranks(f"{__name__}:prepare")
+    on_some = on_ranks(f"{__name__}:prepare", at_once=True)
 
     def torch_loss_parallel(
         input: Tensor,

@@ -17,7 +17,7 @@ def load() -> Callable[..., Any]:
     """``vocab_parallel_cross_entropy`` on process groups of one to four ranks."""
     from ._ranks import on_ranks
 
-    on_some = on_ranks(f"{__name__}:prepare")
+    on_some = on_ranks(f"{__name__}:prepare", at_once=True)
 
     def megatron(
         input: Tensor,
