@@ -16,7 +16,7 @@ import torch
 from . import shared, state
 from .cases import Variation, forward_only, simplest
 from .declare import Amendments, Subject, subject_of
-from .discover import family_names, family_part, rules_of
+from .discover import family, family_names, family_part, rules_of
 from .errors import TargetRaised, UsageError, unknown
 from .foreign import came_from_outside, described, users_own
 from .mistakes import looks_like
@@ -115,8 +115,6 @@ class Engine:
 
     def _mentioned(self) -> tuple[str, ...]:
         """Capabilities worth naming: arguments and contract, and what is promised."""
-        from .discover import family
-
         contract = family(self.subject.implementation.family)
         return (
             *contract.arguments,
@@ -193,10 +191,12 @@ class Engine:
         except TargetRaised as raised:
             raise UsageError(self._blame(described(raised.error))) from None
         # A loss that cannot reduce returns the rows; "mean" gives one number.
-        if value.numel() != 1:
+        numbers = family(case.family).numbers(case)
+        if value.numel() != numbers:
             found = tuple(value.shape)
+            wanted = "one number" if numbers == 1 else f"{numbers} numbers"
             raise UsageError(
-                self._blame(f"it returned {found} where reduction 'mean' gives one number")
+                self._blame(f"it returned {found} where reduction 'mean' gives {wanted}")
             )
 
     def _simplest(self, rule: str, *variations: Variation, dtype: str | None = None) -> Case:
@@ -206,7 +206,6 @@ class Engine:
 
     def _blame(self, what: str) -> str:
         contract = self.subject.implementation.family
-        from .discover import family
 
         text = (
             f"target {self.wish.target!r} cannot be called as {family(contract).call} "
@@ -222,10 +221,11 @@ class Engine:
         try:
             subject = subject_of(self.subject.function, self.wish.target, Amendments(name))
             context = context_for(subject, SIMPLEST, "float32", "cpu")
-            seen = Caller(subject, self._announce)(simplest(context, forward_only))
+            case = simplest(context, forward_only)
+            seen = Caller(subject, self._announce)(case)
         except (TargetRaised, UsageError):
             return False
-        return seen.value.numel() == 1
+        return seen.value.numel() == family(name).numbers(case)
 
     @state.kept()
     def probe(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .model import Scalar
+from .model import Case, Scalar
 
 #: "Right or raises" unless promised; then they must work.
 OPTIONAL = ("double_backward", "jvp", "vmap", "compile", "deterministic")
@@ -39,6 +39,8 @@ class Family:
     on_promise: tuple[str, ...] = ()
     #: Tensors whose gradient the plain case asks for.
     differentiable: tuple[str, ...] = ("input",)
+    #: The option that says how often the loss comes back, stacked in front.
+    copies: str | None = None
     #: What the numbers of a benchmark's shape mean, and the shapes that are taken unasked.
     axes: str = "NxC"
     shapes: tuple[str, ...] = ("2048x32000", "8192x1000")
@@ -50,6 +52,12 @@ class Family:
         """Capabilities that a parameter of that name brings."""
         options = tuple(name for name in self.defaults if name != "reduction")
         return self.tensors + options + self.extra_arguments
+
+    def numbers(self, case: Case) -> int:
+        """How many numbers a mean gives: one, or one for each copy of the loss."""
+        if self.copies is None:
+            return 1
+        return int(case.option(self.copies, self.defaults[self.copies]))
 
     @property
     def capabilities(self) -> tuple[str, ...]:

@@ -15,6 +15,16 @@ A = torch.linspace(-1.5, 2.0, 12).reshape(4, 3).double()
 B = A.flip(0, 1) * 0.75
 HEAD = torch.linspace(-1.0, 1.0, 15).reshape(5, 3).double().sin()
 LABELS = torch.tensor([0, 2, -100, 1])
+
+
+def right_on_each(
+    input: torch.Tensor, target: torch.Tensor, ranks: int = 2, **options: Any
+) -> torch.Tensor:
+    """The unsplit loss once for each rank, which differentiates a part of it."""
+    part = F.cross_entropy(input, target, **options) / ranks
+    return torch.stack([part + (ranks - 1) * part.detach()] * ranks)
+
+
 CALLS: dict[str, tuple[Any, tuple[torch.Tensor, ...], list[dict[str, Any]]]] = {
     "gaussian_nll": (F.gaussian_nll_loss, (A, B, A.abs() + 0.25), [{}, {"full": True}]),
     "poisson_nll": (F.poisson_nll_loss, (A, B.abs().round()), [{}, {"full": True}]),
@@ -29,6 +39,11 @@ CALLS: dict[str, tuple[Any, tuple[torch.Tensor, ...], list[dict[str, Any]]]] = {
         linear_then_cross_entropy.loss,
         (A, HEAD, LABELS),
         [{}, {"linear_bias": HEAD[:, 0].clone()}, {"label_smoothing": 0.25}],
+    ),
+    "vocab_parallel_cross_entropy": (
+        right_on_each,
+        (A, LABELS),
+        [{}, {"reduction": "none", "ranks": 4}, {"label_smoothing": 0.25, "ranks": 1}],
     ),
     "causal_cross_entropy": (
         causal_shifted.loss,

@@ -23,6 +23,7 @@ from nll_impls import mutants as package
 from nll_impls.losses import causal_shifted, linear_then_cross_entropy, prob_gather
 from nll_impls.mutants import mutants
 from nll_impls.mutants._base import Call, by_hand, cross_entropy
+from nll_impls.mutants._shards import Parallel, parallel
 
 ALL = mutants()
 #: What the one formula of a family's plain call is judged by: whose mutants name one of
@@ -47,6 +48,8 @@ ARITHMETIC = (
     "poisson_nll.log_rate",
     "prob_nll.not_normalised_again",
     "prob_nll.gradient_at_target_alone",
+    "vocab_parallel_cross_entropy.every_rank",
+    "vocab_parallel_cross_entropy.own_gradient",
 )
 NAMES = {mutant.implementation.name: mutant for mutant in ALL}
 
@@ -165,6 +168,12 @@ def numbers(*shape: int, least: float = -1.0, most: float = 1.0) -> Tensor:
     return (least + (most - least) * steps).reshape(shape)
 
 
+def right_on_each(input: Tensor, target: Tensor, ranks: int = 2, **options: Any) -> Tensor:
+    """The unsplit loss once for each rank, which differentiates a part of it."""
+    part = F.cross_entropy(input, target, **options) / ranks
+    return torch.stack([part + (ranks - 1) * part.detach()] * ranks)
+
+
 def calls_of(name: str) -> tuple[Any, list[tuple[tuple[Tensor, ...], dict[str, Any]]]]:
     """A right loss of the family and plain calls of it."""
     shapes = [(3,), (2, 3), (1,), ()]
@@ -183,6 +192,9 @@ def calls_of(name: str) -> tuple[Any, list[tuple[tuple[Tensor, ...], dict[str, A
     if name == "linear_cross_entropy":
         tensors = logits((4, 3)), logits((5, 3)), torch.tensor([0, 4, 2, 2])
         return linear_then_cross_entropy.loss, [(tensors, {}), (tensors, {"reduction": "sum"})]
+    if name == "vocab_parallel_cross_entropy":
+        calls = [(logits(s), indices(s)) for s, _ in plain_calls()]
+        return right_on_each, [(t, {}) for t in calls]
     given = [(logits(s).softmax(0 if len(s) == 1 else 1), indices(s)) for s, _ in plain_calls()]
     if name == "nll":
         return F.nll_loss, [((p.log(), t), {}) for p, t in given]
@@ -242,6 +254,16 @@ def test_the_base_is_right(base: Any) -> None:
             got = differentiated(loss, logits(shape), ignored, **options)
             want = differentiated(F.cross_entropy, logits(shape), ignored, **options)
             torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
+def test_the_base_of_several_ranks_is_right(ranks: int) -> None:
+    for shape, options in plain_calls():
+        found = [
+            differentiated(loss, logits(shape), indices(shape), ranks=ranks, **options)
+            for loss in (lambda *t, **o: parallel(Parallel(*t, **o)), right_on_each)
+        ]
+        torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("base", [cross_entropy, by_hand])

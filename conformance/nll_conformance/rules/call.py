@@ -13,10 +13,12 @@ def simplest(case: Case, call: Caller) -> Judgement:
     """The simplest call of the family works and returns a floating tensor of the right size."""
     seen = call(case)
     yield Measured()
-    if seen.value.numel() != 1:
+    numbers = call.family.numbers(case)
+    if seen.value.numel() != numbers:
+        expected = "one" if numbers == 1 else str(numbers)
         yield Finding(
-            f"reduction 'mean' returned {seen.value.numel()} numbers, expected one",
+            f"reduction 'mean' returned {seen.value.numel()} numbers, expected {expected}",
             got=str(tuple(seen.value.shape)),
-            want="()",
+            want="()" if numbers == 1 else f"({numbers},)",
             kind="shape",
         )

@@ -14,7 +14,7 @@ from ..model import Case, Judgement
 from ..observe import Caller
 from ..together import any_option
 from ..truth import Exact
-from ._families import CLASSES, ELEMENTWISE
+from ._families import ELEMENTWISE, WHOLE
 
 SOURCE = "torch.autograd: locally disabling gradient computation"
 
@@ -142,7 +142,7 @@ def vmap(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows),
     source="torch.func.jvp",
     needs=("jvp", "gradient"),
-    families=CLASSES + ELEMENTWISE,
+    families=(*WHOLE, "linear_cross_entropy"),
     share=0.5,
     # In 16 bits the sum of the products says nothing within its bound.
     dtypes=("float64", "float32"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ ends with the exception named beside it while the fault is there.  Every entry w
 hand to be of the kind that its heading says; `nll-conformance check NAME` judges again.
 """
 TIMEOUT_S = 120
+#: What torch.distributed puts in front of a traceback's lines.
+RANK = re.compile(r"^\[rank\d+\]: ")
 #: A torchvision built for another torch cannot be imported, whatever the program is about.
 PRELUDE = (
     "from nll_impls.third_party._shims import torchvision_operators as _; _(); del _\n"
@@ -139,10 +142,11 @@ def _state(finding: Finding) -> str:
         return f"no answer within {TIMEOUT_S} s"
     if done.returncode == 0:
         return "stale"
-    kinds = [line.partition(":")[0] for line in done.stderr.strip().splitlines()]
+    lines = [RANK.sub("", line) for line in done.stderr.strip().splitlines()]
+    kinds = [line.partition(":")[0] for line in lines]
     if any(kind.rpartition(".")[2] == finding.raises for kind in kinds):
         return "shown"
-    last = done.stderr.strip().splitlines()[-1:] or ["nothing"]
+    last = lines[-1:] or ["nothing"]
     return f"ended otherwise: {last[0][:120]}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
-from ._shims import CAPS, triton_anywhere
+from ._shims import LINEAR_CAPS, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ IMPLEMENTATIONS = (
         promises=("ignore_index",),
         # By design no float32 backward; Triton's interpreter multiplies bfloat16 wrongly.
         dtypes=("float16",),
-        **CAPS,
+        **LINEAR_CAPS,
         url="https://github.com/apple/ml-cross-entropy",
     ),
 )

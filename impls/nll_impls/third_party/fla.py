@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
 from ._reduce import reduced
-from ._shims import CAPS, torchvision_operators, triton_anywhere
+from ._shims import CAPS, LINEAR_CAPS, torchvision_operators, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ IMPLEMENTATIONS = (
         promises=("ignore_index", "label_smoothing"),
         divergences={"half_output": "float32"},
         dtypes=DTYPES,
-        **CAPS,
+        **LINEAR_CAPS,
         url=f"{DOCS}/fused_linear_cross_entropy",
     ),
 )

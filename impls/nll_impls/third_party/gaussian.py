@@ -46,6 +46,8 @@ def load_pyro() -> Callable[..., Any]:
 
 def _reduced(rows: Tensor, reduction: str) -> Tensor:
     """By PyTorch's own reductions; the densities have none."""
+    if reduction not in ("none", "sum", "mean"):
+        raise ValueError(f"unknown reduction {reduction!r}")
     if reduction == "none":
         return rows
     return rows.sum() if reduction == "sum" else rows.mean()

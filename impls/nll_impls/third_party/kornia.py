@@ -29,8 +29,10 @@ def load() -> Callable[..., Any]:
         if reduction == "mean":
             counted = target.ne(-100 if ignore_index is None else ignore_index)
             total = focal_loss(input, target, None, 0.0, "sum", weight, ignore_index)
-            weights = counted if weight is None else weight[target.where(counted, 0)] * counted
-            return total / weights.sum()
+            if weight is None:
+                return total / counted.sum()
+            own = weight.to(total.dtype)[target.where(counted, 0)]
+            return total / (own * counted).sum()
         loss = focal_loss(input, target, None, 0.0, reduction, weight, ignore_index)
         return loss.sum(1) if reduction == "none" else loss
 

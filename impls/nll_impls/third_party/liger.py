@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
-from ._shims import CAPS, triton_anywhere
+from ._shims import CAPS, LINEAR_CAPS, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ IMPLEMENTATIONS = (
         lacks=("unbatched", "soft_target"),
         promises=("ignore_index", "label_smoothing"),
         dtypes=DTYPES,
-        **CAPS,
+        **LINEAR_CAPS,
         url=DOCS,
     ),
 )
