@@ -164,9 +164,10 @@ class SelfTest:
                 for _ in in_parallel(
                     self._batches(), lambda batch: self._try_all(server, batch), self._jobs
                 ):
-                    self.trial.seconds = time.monotonic() - start
+                    pass  # each has been told already
             finally:
                 self._stopped = True
+                self.trial.seconds = time.monotonic() - start
         self.trial.mutants.sort(key=lambda v: v.name)
         self.trial.variants.sort(key=lambda v: v.name)
         return self.trial
