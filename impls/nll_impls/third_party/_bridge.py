@@ -32,10 +32,13 @@ def with_pullback(input: Tensor, call: Callable[[Any], tuple[Any, Pullback]]) ->
 
 
 def to_numpy(tensor: Tensor) -> Any:
-    """A NumPy array of the tensor's dtype; bfloat16 is ml_dtypes'."""
+    """A NumPy array of the tensor's dtype, in memory of its own; bfloat16 is ml_dtypes'.
+
+    The caller may change the tensor before backward.
+    """
     import torch
 
-    tensor = tensor.detach().cpu().contiguous()
+    tensor = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     if tensor.dtype is torch.bfloat16:
         import ml_dtypes
 

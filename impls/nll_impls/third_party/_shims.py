@@ -88,6 +88,23 @@ def _patch_once_a_launch(interpreter: Any) -> None:
     interpreter.GridExecutor.__call__ = launched
 
 
+def conjunction_at_once(combine: Any) -> None:
+    """Let the interpreter reduce by ``combine(a, b) = a & b`` as NumPy does, not entry by entry."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        return
+    import numpy as np
+    from triton.runtime.interpreter import ReduceOps
+
+    apply = ReduceOps.apply_impl
+
+    def apply_impl(self: Any, input: Any) -> Any:
+        if self.combine_fn is combine:
+            return self.min_max(input[0], val_reduce_op=np.min)
+        return apply(self, input)
+
+    ReduceOps.apply_impl = apply_impl
+
+
 def _mend_bfloat16(builder: Any) -> None:
     import torch
     import triton.language as tl

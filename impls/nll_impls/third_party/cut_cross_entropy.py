@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._package import from_package
-from ._shims import LINEAR_CAPS, triton_anywhere
+from ._shims import LINEAR_CAPS, conjunction_at_once, triton_anywhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,9 @@ def load() -> Callable[..., Any]:
     """``linear_cross_entropy`` with its defaults, in the call of the family."""
     triton_anywhere()
     from cut_cross_entropy import linear_cross_entropy
+    from cut_cross_entropy.tl_utils import tl_and_reduce_fn
+
+    conjunction_at_once(tl_and_reduce_fn)
 
     def cut_cross_entropy(
         input: Tensor, linear_weight: Tensor, target: Tensor, **options: Any

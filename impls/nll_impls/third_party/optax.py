@@ -30,7 +30,7 @@ def load() -> Callable[..., Any]:
 
     def rows(logits: Any, labels: Any) -> Any:
         axis = 1 if logits.ndim > 1 else -1
-        if jnp.issubdtype(labels.dtype, jnp.floating):
+        if labels.ndim == logits.ndim and jnp.issubdtype(labels.dtype, jnp.floating):
             return library.softmax_cross_entropy(logits, labels, axis)
         return library.softmax_cross_entropy_with_integer_labels(logits, labels, axis)
 
