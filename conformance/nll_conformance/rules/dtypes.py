@@ -9,7 +9,7 @@ from ..cases import Draft, Draw, Variation, any_reduction, forward_only, unreduc
 from ..classification import IGNORED, high_target, ignored, several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
-from ..judge import agrees, holds
+from ..judge import agrees, holds, truth_of
 from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
 from ..together import high_byte
@@ -128,6 +128,9 @@ def output(case: Case, call: Caller) -> Judgement:
 def autocast(case: Case, call: Caller) -> Judgement:
     """Under autocast the loss works, forward and backward, and nothing becomes infinite or NaN."""
     seen = _under_autocast(case, call)
+    if not truth_of(seen).value.value.isfinite().all():  # everything may be ignored
+        yield Measured(judged=False)
+        return
     finite = all(
         bool(t.isfinite().all()) for t in (seen.value, *seen.grads.values()) if t is not None
     )

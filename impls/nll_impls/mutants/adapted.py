@@ -9,12 +9,8 @@ from ._base import (
     Call,
     Saved,
     by_hand,
-    counted,
     cross_entropy,
-    is_mean,
-    kept,
     mutant,
-    reduced,
     replaced,
     row_losses,
 )
@@ -57,19 +53,6 @@ def labels_in_the_dtype_of_the_loss(call: Call) -> Tensor:
     row_losses(rows)  # an index out of range is refused, as ever
     index = rows.target.to(call.input.dtype).long().clamp(max=rows.logits.shape[-1] - 1)
     return cross_entropy(call.but(target=torch.where(rows.kept, index, call.target.long())))
-
-
-@mutant(
-    source="liger-kernel 0.8.5, ops/cross_entropy.py",
-    caught_by=("dtypes.weight_of_other_dtype",),
-)
-def weights_summed_in_their_dtype(call: Call) -> Tensor:
-    """The denominator is summed in the weights' dtype, be it narrower than the logits'."""
-    rows = call.rows()
-    if rows.weight is None or call.weight is None or rows.soft or not is_mean(rows):
-        return cross_entropy(call)
-    count = counted(rows).to(call.weight.dtype)
-    return reduced(rows, kept(rows, row_losses(rows)), count.to(rows.logits.dtype))
 
 
 @mutant(
