@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nll_conformance import state
 from nll_conformance.discover import family, rules_of
 from nll_conformance.model import DTYPES, PRECISIONS, Mutant
 from nll_conformance.rules._families import LOGITS
@@ -26,6 +27,15 @@ from nll_impls.mutants._base import Call, by_hand, cross_entropy
 from nll_impls.mutants._shards import Parallel, parallel
 
 ALL = mutants()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Some change the process (the default dtype, ...), which other tests share."""
+    with state.kept():
+        yield
+
+
 #: What the one formula of a family's plain call is judged by: whose mutants name one of
 #: these first may be wrong everywhere.
 ARITHMETIC = (
@@ -82,7 +92,7 @@ def differentiated(loss: Any, input: Tensor, *rest: Tensor, **options: Any) -> l
     leaf = input.clone().requires_grad_()
     value = loss(leaf, *rest, **options)
     (grad,) = torch.autograd.grad(value.sum(), leaf)
-    return [value.detach(), grad]
+    return [value.detach(), grad.to_dense() if grad.is_sparse else grad]
 
 
 def plain_calls() -> list[tuple[tuple[int, ...], dict[str, Any]]]:

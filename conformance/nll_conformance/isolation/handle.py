@@ -85,7 +85,7 @@ class Worker:
                     kind, why = self._loss
                     raise kind(why, self.output_tail())
                 if expired and deadline is not None:
-                    why = f"no answer within {max(0.0, deadline - self._asked):.3g} s"
+                    why = f"no answer within {round(max(0.0, deadline - self._asked), 1):g} s"
                     self._lose(WorkerTimedOut, why, read_on=False)
                     continue
                 now = time.monotonic()

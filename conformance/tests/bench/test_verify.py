@@ -20,6 +20,7 @@ TARGETS = {
     "bce_with_logits": "torch_bce_with_logits",
     "linear_cross_entropy": "linear_then_cross_entropy",
     "causal_cross_entropy": "causal_shifted",
+    "vocab_parallel_cross_entropy": "variant_parallel_gathered",
 }
 SHAPES = {3: (12, 6, 10), 2: (12, 10)}
 

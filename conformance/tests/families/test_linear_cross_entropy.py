@@ -81,7 +81,10 @@ def test_oracle_agrees_with_autograd_in_float64(rule: str) -> None:
 def test_oracle_agrees_with_mpmath() -> None:
     mpmath.mp.prec = 200
     for case in drawn(COMPLETE, f"{NAME}.bias", "float32"):
-        t = {n: x.detach().double().tolist() for n, x in case.build().items()}
+        built = {n: x.detach().double() for n, x in case.build().items()}
+        built["input"] = torch.atleast_2d(built["input"])  # a row may come without a batch
+        built["target"] = torch.atleast_1d(built["target"])
+        t = {n: x.tolist() for n, x in built.items()}
         rows = []
         for hidden, label in zip(t["input"], t["target"], strict=True):
             z = [

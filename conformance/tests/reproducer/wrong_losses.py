@@ -114,6 +114,7 @@ RIGHT = {
     "bce_with_logits": "torch.nn.functional:binary_cross_entropy_with_logits",
     "linear_cross_entropy": "nll_impls.losses.linear_then_cross_entropy:loss",
     "causal_cross_entropy": "nll_impls.losses.causal_shifted:loss",
+    "vocab_parallel_cross_entropy": "nll_impls.variants.parallel:parallel_merged",
 }
 
 

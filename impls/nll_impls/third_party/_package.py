@@ -39,7 +39,10 @@ class FromPackages:
 
 
 def _is_there(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False
 
 
 def from_package(
