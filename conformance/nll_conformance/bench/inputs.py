@@ -31,6 +31,11 @@ class Input:
 
 def parse_shape(text: str, family_name: str) -> tuple[int, ...]:
     """``"2048x32000"`` as numbers, as many as the family has axes; UsageError otherwise."""
+    if family(family_name).copies is not None:
+        raise UsageError(
+            f"bench times losses of one process; those of {family_name} run on several "
+            "(`check` judges them)."
+        )
     axes = family(family_name).axes
     words = text.lower().split("x")
     if len(words) != len(axes.split("x")) or not all(w.isdigit() and int(w) for w in words):

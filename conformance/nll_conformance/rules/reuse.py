@@ -214,9 +214,9 @@ def from_a_thread(case: Case, call: Caller) -> Judgement:
         with torch.inference_mode():
             {tensors}
             loss = {call}
-        {tensors}
-        loss = {call}
-        {backward}
+        {other_tensors}
+        loss = {other_call}
+        loss.backward(upstream)
     """,
 )
 def after_inference(case: Case, call: Caller) -> Judgement:

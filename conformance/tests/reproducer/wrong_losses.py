@@ -47,10 +47,16 @@ def meddles(right: Loss) -> Loss:
                 kept.append(tensor)
                 tensor.data = tensor.data.clone().fill_(1)
         if value.requires_grad:
-            value.register_hook(lambda upstream: upstream.data.add_(1) and None)
+            value.register_hook(spoil)
         return value
 
     return loss
+
+
+def spoil(upstream: torch.Tensor) -> None:
+    """Overwrites an upstream gradient, each number of it once if strides of 0 repeat it."""
+    once = tuple(slice(1) if step == 0 else slice(None) for step in upstream.stride())
+    upstream.data[once].add_(1)
 
 
 def drifts(right: Loss) -> Loss:
@@ -92,7 +98,18 @@ def litters(right: Loss) -> Loss:
     return loss
 
 
-WRONG = (off, accepts, meddles, drifts, hides, litters)
+def parts(right: Loss) -> Loss:
+    """Each rank, or row, is off by an amount of its own."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        value = right(*tensors, **options)
+        return value * torch.linspace(1.0, 2.0, value.numel(), dtype=value.dtype).view_as(value)
+
+    return loss
+
+
+WRONG = (off, accepts, meddles, drifts, hides, litters, parts)
 
 
 def __getattr__(name: str) -> Loss:
