@@ -46,4 +46,7 @@ def _name(tensor: Tensor) -> str:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    if not tensor.numel():
+        return b""
+    # One element counts as contiguous whatever its stride, which a view as bytes does not like.
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().tobytes()

@@ -86,8 +86,9 @@ IMPLEMENTATIONS = (
         family="vocab_parallel_cross_entropy",
         distribution="torch",
         requires=("torch",),
-        # Not documented; it raises, and leaves the other ranks waiting (see the findings).
-        lacks=("empty_shards",),
+        # Not documented; it raises, and leaves the other ranks waiting (see the findings; of
+        # empty batches those of images without positions do).
+        lacks=("empty_shards", "empty_batch"),
         divergences={"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"},
         precision="input_dtype",
         devices=("cpu",),
