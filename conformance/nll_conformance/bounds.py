@@ -22,7 +22,6 @@ from .truth import Exact
 
 INF: Final = math.inf
 #: Unit roundoff of the oracle's own arithmetic.
-U32: Final = 2.0**-24
 U64: Final = 2.0**-53
 #: Its a-priori error is charged this many times over.
 OWN: Final = 4.0

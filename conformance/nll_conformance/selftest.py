@@ -168,8 +168,8 @@ class SelfTest:
             finally:
                 self._stopped = True
                 self.trial.seconds = time.monotonic() - start
-        self.trial.mutants.sort(key=lambda v: v.name)
-        self.trial.variants.sort(key=lambda v: v.name)
+                self.trial.mutants.sort(key=lambda v: v.name)
+                self.trial.variants.sort(key=lambda v: v.name)
         return self.trial
 
     def _batches(self) -> Iterator[Sequence[Mutant | Implementation]]:

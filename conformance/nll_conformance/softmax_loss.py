@@ -18,7 +18,6 @@ import torch
 from .bounds import (
     INF,
     OWN,
-    U32,
     U64,
     Arithmetic,
     Denominator,
@@ -133,7 +132,7 @@ def logit_gradient(
     ``None`` unless the reduction is ``mean``.  With ``pull_j = |W| p_j + |a_j|``::
 
         E_g = |s| [ |W| p_j expm1(relP_j) + (8 u + rho) pull_j + u (C-1) |W| p_j
-                    + 4 u32 (1 + t) pull_j ]
+                    + 4 u (1 + t) pull_j ]
 
     the third term where W is summed over classes, rho the relative error of the denominator,
     t the expected gap of the target: a loss may be the log-sum-exp of the differences to the
@@ -150,8 +149,9 @@ def logit_gradient(
     fixed = 8 * how.compute.u + 5 * how.rows.u + 12 * OWN * U64
     fixed += below.relative_error(how) if below else 0.0
     error = drawn * probability_error(rows, how, soft.error) + fixed * pull
+    # One rounding each: the difference, the sum of the others', the logarithm, what is left.
     reach = 1.0 + (blend.share.abs() * rows.gap).sum(1, keepdim=True)
-    error = error + 4 * min(how.compute.u, U32) * reach * pull
+    error = error + 4 * how.compute.u * reach * pull
     if blend.spread is not None:
         classes = rows.classes
         summed = how.compute.u * (classes - 1) + OWN * U64 * own_height(classes)

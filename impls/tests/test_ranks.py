@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nll_impls.third_party import _ranks
-from nll_impls.third_party._parcels import Parcel
-from nll_impls.third_party._rank import RankLoss
+from nll_impls.ranks import caller
+from nll_impls.ranks.parcels import Parcel
+from nll_impls.ranks.rank import RankLoss
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_gloo_available(), reason="this torch has no gloo"
@@ -64,7 +64,7 @@ def shared() -> Iterator[Callable[..., Tensor]]:
     place = str(Path(__file__).parent)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (place, before)))
-    yield _ranks.on_ranks("test_ranks:prepare")
+    yield caller.on_ranks("test_ranks:prepare")
     if before is None:
         del os.environ["PYTHONPATH"]
     else:
@@ -94,18 +94,18 @@ def test_what_happens_to_a_rank_is_told_and_the_next_call_works(
 ) -> None:
     error, text = {
         "raises": (IndexError, "rank 1 of 2: not for me"),
-        "dies": (_ranks.RankError, "died"),
+        "dies": (caller.RankError, "died"),
     }[fault]
     start = time.monotonic()
     with pytest.raises(error, match=text):
         shared(X, T, ranks=2, fault=fault)
-    assert time.monotonic() - start < _ranks.ANSWER_S / 2
+    assert time.monotonic() - start < caller.ANSWER_S / 2
     torch.testing.assert_close(shared(X, T, ranks=2).sum(), torch.tensor(2.0))
 
 
 def test_backward_of_ranks_that_are_gone_is_refused(shared: Callable[..., Tensor]) -> None:
     loss = shared(X.clone().requires_grad_(), T)
-    with pytest.raises(_ranks.RankError):
+    with pytest.raises(caller.RankError):
         shared(X, T, fault="dies")
     with pytest.raises(RuntimeError, match="ranks that are gone"):
         loss.sum().backward()
@@ -123,16 +123,16 @@ def test_too_many_ranks_are_refused(shared: Callable[..., Tensor]) -> None:
 
 
 def test_a_package_that_cannot_be_imported_is_told() -> None:
-    with pytest.raises(_ranks.RankError, match="nll_absent"):
-        _ranks.on_ranks("nll_absent:prepare", at_once=True)
+    with pytest.raises(caller.RankError, match="nll_absent"):
+        caller.on_ranks("nll_absent:prepare", at_once=True)
 
 
 KILLED = """
 import os, sys
 sys.path.insert(0, {place!r})
 import torch
-from nll_impls.third_party import _ranks
-loss = _ranks.on_ranks("test_ranks:prepare")
+from nll_impls.ranks import caller
+loss = caller.on_ranks("test_ranks:prepare")
 loss(torch.zeros(1, 4), torch.tensor([0]))
 print("ready", flush=True)
 sys.stdin.read()

@@ -28,7 +28,7 @@ ORDER = (
 )
 
 #: Where the first failure ends the run, these go first: "likeliest" of
-#: ``selftest --profile quick --matrix --json FILE``.
+#: ``selftest --profile quick --matrix --json FILE``, the first sixty of a matrix of 384 mutants.
 LIKELIEST: tuple[str, ...] = (
     "linear_cross_entropy.logits_never_whole",
     "causal_cross_entropy.other_ignore_index",

@@ -69,7 +69,7 @@ def _patch_once_a_launch(interpreter: Any) -> None:
     """
     import triton.language as tl
 
-    patch, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__  # noqa: SLF001 - likewise
+    patch, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__  # noqa: SLF001 - what is replaced
     patched: set[frozenset[int]] = set()
 
     def patch_lang(function: Any) -> Any:

@@ -10,12 +10,12 @@ from ._package import from_package
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ._rank import RankLoss
+    from ..ranks.rank import RankLoss
 
 
 def load() -> Callable[..., Any]:
     """The loss on process groups of one to four ranks."""
-    from ._ranks import on_ranks
+    from ..ranks.caller import on_ranks
 
     on_some = on_ranks(f"{__name__}:prepare", at_once=True)
 
@@ -43,8 +43,8 @@ def prepare() -> Callable[[], RankLoss]:
     from torch.distributed.tensor.parallel import loss_parallel
     from torch.nn import functional
 
-    from ._nursery import WORLD
-    from ._rank import RankLoss
+    from ..ranks.nursery import WORLD
+    from ..ranks.rank import RankLoss
 
     # DTensor asks fake tensors for the shapes of results, which takes a second the first time.
     with FakeTensorMode():
@@ -74,7 +74,8 @@ def prepare() -> Callable[[], RankLoss]:
             shard, mesh, [Shard(axis)], run_check=False, shape=whole.shape, stride=whole.stride()
         )
         loss: Any = functional.cross_entropy(logits, target, weight=weight, **options)
-        return loss.to_local()  # type: ignore[no-any-return]
+        local: Tensor = loss.to_local()
+        return local
 
     return join
 

@@ -10,12 +10,12 @@ from ._package import from_package
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ._rank import RankLoss
+    from ..ranks.rank import RankLoss
 
 
 def load() -> Callable[..., Any]:
     """``vocab_parallel_cross_entropy`` on process groups of one to four ranks."""
-    from ._ranks import on_ranks
+    from ..ranks.caller import on_ranks
 
     on_some = on_ranks(f"{__name__}:prepare", at_once=True)
 
@@ -41,8 +41,8 @@ def prepare() -> Callable[[], RankLoss]:
     from megatron.core import parallel_state
     from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
 
-    from ._nursery import WORLD
-    from ._rank import RankLoss
+    from ..ranks.nursery import WORLD
+    from ..ranks.rank import RankLoss
 
     groups: dict[int, Any] = {}
 
@@ -62,7 +62,7 @@ def prepare() -> Callable[[], RankLoss]:
         **shape: Any,
     ) -> Tensor:
         # What initialize_model_parallel sets; the size of the group is that of a job.
-        parallel_state._TENSOR_MODEL_PARALLEL_GROUP = groups[ranks]  # noqa: SLF001 - likewise
+        parallel_state._TENSOR_MODEL_PARALLEL_GROUP = groups[ranks]  # noqa: SLF001 - set by nothing else
         losses: Tensor = vocab_parallel_cross_entropy(shard, target, label_smoothing)
         if reduction == "none":
             return losses

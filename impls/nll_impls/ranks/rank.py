@@ -1,6 +1,6 @@
 """One rank of a process group that computes a vocabulary-parallel loss on its shard.
 
-Runs in a process that :mod:`._nursery` forks.  It answers one message at a time; what a
+Runs in a process that :mod:`.nursery` forks.  It answers one message at a time; what a
 message leaves behind (the graph of a loss) is kept until the caller has dropped it.
 """
 
@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ._parcels import Parcel
+from .parcels import Parcel
 
 #: How long a collective waits for the other ranks.
 COLLECTIVE_S = 15

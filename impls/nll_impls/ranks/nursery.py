@@ -1,6 +1,6 @@
 """A process that has imported a package and forks the ranks of process groups.
 
-``python -m nll_impls.third_party._nursery SOCKET WHERE``: ``WHERE`` is ``module:function``, a
+``python -m nll_impls.ranks.nursery SOCKET WHERE``: ``WHERE`` is ``module:function``, a
 function that imports what the ranks need and returns what each of them calls once, when it has
 joined its process group, for its ``RankLoss``.  Each message on the socket ends the ranks that
 there are and starts one for each descriptor that it carries.  When the socket is closed, because
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from ._rank import RankLoss, serve
+from .rank import RankLoss, serve
 
 #: The most ranks of a group.
 WORLD = 4

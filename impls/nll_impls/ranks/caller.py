@@ -25,9 +25,9 @@ from torch import Tensor
 
 from nll_conformance.families.vocab_parallel_cross_entropy.shards import shards
 
-from ._nursery import WORLD
-from ._parcels import Parcel
-from ._rank import Answer, Backward, Forward, Raised, Reply
+from .nursery import WORLD
+from .parcels import Parcel
+from .rank import Answer, Backward, Forward, Raised, Reply
 
 #: How long the package may take to import.
 IMPORT_S = 120
@@ -42,7 +42,7 @@ class RankError(RuntimeError):
 
 
 def on_ranks(where: str, *, at_once: bool = False) -> Callable[..., Tensor]:
-    """The loss whose ranks are prepared by ``where`` (``module:function``, see ``_nursery``).
+    """The loss whose ranks are prepared by ``where`` (``module:function``, see :mod:`.nursery`).
 
     Called with whole tensors, as its family's losses are; up to ``WORLD`` ranks.  ``at_once``
     imports the module now, in a process of its own, rather than at the first call; a module
@@ -153,7 +153,7 @@ class Ranks:
         control, theirs = socket.socketpair()
         with theirs:
             where = self._where
-            command = [sys.executable, "-m", f"{__package__}._nursery", str(theirs.fileno()), where]
+            command = [sys.executable, "-m", f"{__package__}.nursery", str(theirs.fileno()), where]
             nursery = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
