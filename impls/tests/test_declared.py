@@ -31,6 +31,25 @@ def test_listing_imports_no_torch() -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+def test_plain_installation_loads_what_it_lists() -> None:
+    """A plain ``pip install`` brings neither numpy nor numba: what needs them says so."""
+    code = (
+        "import sys\n"
+        "sys.modules.update(numpy=None, numba=None, triton=None)\n"
+        "import nll_impls, nll_impls.ranks.parcels, torch\n"
+        "for item in nll_impls.implementations():\n"
+        "    getattr(item.load, 'missing', lambda: None)() or item.load()\n"
+        "print(nll_impls.ranks.parcels.Parcel.of(torch.ones(2)).open())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.returncode) == ("tensor([1., 1.])\n", 0), done.stderr
+
+
 def test_every_module_of_declared_contributes() -> None:
     names = [module.name for module in pkgutil.iter_modules(declared.__path__)]
     assert names

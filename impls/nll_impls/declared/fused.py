@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,13 @@ from .. import lazily
 
 DIVERGENCES = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"}
 
+#: Beside numpy, which allocates their gradients.
+_PACKAGES: dict[str, tuple[str, ...]] = {
+    "cpu": ("numba",),
+    "linear": ("numba",),
+    "on_triton": ("triton",),
+}
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -23,13 +31,17 @@ class Fused:
     target: str
 
     def missing(self) -> str | None:
-        """The package, or the device, that it cannot do without."""
+        """The package, the device or the compiler that it cannot do without."""
         module = self.target.rpartition(".")[2].partition(":")[0]
-        package = {"cpu": "numba", "linear": "numba", "on_triton": "triton"}.get(module)
-        if package is not None and importlib.util.find_spec(package) is None:
-            return package
-        here = os.environ.get("TRITON_INTERPRET") == "1" or Path("/dev/nvidiactl").exists()
-        return None if here or module != "on_triton" else "a GPU (or TRITON_INTERPRET=1)"
+        for package in ("numpy", *_PACKAGES.get(module, ())):
+            if importlib.util.find_spec(package) is None:
+                return package
+        gpu = Path("/dev/nvidiactl").exists()
+        if module == "on_triton" and not (gpu or os.environ.get("TRITON_INTERPRET") == "1"):
+            return "a GPU (or TRITON_INTERPRET=1)"
+        if module == "compiled" and not (gpu or shutil.which(os.environ.get("CXX", "g++"))):
+            return "a GPU or a C++ compiler"
+        return None
 
     def __call__(self) -> Callable[..., Any]:
         """The loss; ImportError says what is missing."""

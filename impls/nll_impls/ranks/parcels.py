@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -48,5 +49,4 @@ def _name(tensor: Tensor) -> str:
 def _bytes(tensor: Tensor) -> bytes:
     if not tensor.numel():
         return b""
-    # One element counts as contiguous whatever its stride, which a view as bytes does not like.
-    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().tobytes()
+    return ctypes.string_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -255,7 +256,8 @@ IMPLEMENTATIONS = (
     variant(__name__, "recomputed"),
     variant(__name__, "threaded"),
     variant(__name__, "python_floats", max_elements=5000),
-    variant(__name__, "numpy_inside"),
+    # A plain installation has no numpy.
+    *((variant(__name__, "numpy_inside"),) if importlib.util.find_spec("numpy") else ()),
     variant(__name__, "vmapped"),
     variant(__name__, "by_halves", max_elements=5000),
     variant(__name__, "class_chunks", promises=COMPOSED, max_elements=40_000),
