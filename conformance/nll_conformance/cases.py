@@ -293,6 +293,8 @@ def scalar_upstream(draft: Draft, draw: Draw) -> None:
     large, small = (10, -10) if draft.context.dtype == "float16" else (16, -20)
     offsets = (2.0, -1.0, 0.5, 0.0, -3.0, 2.0**large, 2.0**small)
     draft.upstream = {"offset": draw.among(offsets)}
+    # A slice of a longer tensor, as torch.stack(losses) sends to each of them.
+    draft.upstream["layout"] = draw.among(("contiguous", "shifted"))
 
 
 def mixed_upstream(draft: Draft, draw: Draw) -> None:

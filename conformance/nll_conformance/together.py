@@ -23,6 +23,7 @@ from .classification import (
     several_rows,
     smoothed,
     soft,
+    soft_needs_grad,
     spatial,
     unbatched,
     weighted,
@@ -132,6 +133,18 @@ def maybe_forward_only(draft: Draft, draw: Draw) -> None:
     """Nothing requires grad in one case of three."""
     if draw.integer(0, 2) == 2:
         forward_only(draft, draw)
+
+
+def maybe_learned_target(draft: Draft, draw: Draw) -> None:
+    """The target requires a gradient, too, in one case of three (distillation)."""
+    if draw.integer(0, 2) < 2 or not draft.can("target_gradient"):
+        return
+    if not draft.classes:
+        elementwise.with_target_grad(draft, draw)
+    elif draft.can("soft_target"):
+        several_rows(draft, draw)
+        soft(draft, draw)
+        soft_needs_grad(draft, draw)
 
 
 def rare_sizes(draft: Draft, draw: Draw) -> None:

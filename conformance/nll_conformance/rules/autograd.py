@@ -27,6 +27,7 @@ from ..judge import (
 )
 from ..model import Case, Finding, Judgement, Measured, Observation
 from ..observe import Caller
+from ..together import maybe_learned_target
 from ..truth import Exact
 from ._families import CLASSES
 
@@ -37,7 +38,7 @@ ROWS = ("gradient", "reduction_none")
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(maybe_learned_target, any_reduction, scalar_upstream),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -65,7 +66,7 @@ def backward_twice(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(maybe_learned_target, any_reduction, scalar_upstream),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -256,7 +257,7 @@ def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(maybe_learned_target, any_reduction, scalar_upstream),
     source="training loops clip and zero gradients in place",
     needs=GRADIENT,
     share=0.6,
@@ -320,7 +321,7 @@ def loss_scaled_in_place(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream),
+    cases=vary(maybe_learned_target, any_reduction, mixed_upstream),
     source=SOURCE,
     needs=GRADIENT,
     share=0.6,

@@ -80,6 +80,15 @@ def naive_with_pos_weight(call: Binary) -> Tensor:
     return from_labels(call, below, above)
 
 
+@binary_mutant(source=FORMULA, caught_by=("bce_with_logits.pos_weight_of_zero",))
+def pos_weight_of_zero_is_none(call: Binary) -> Tensor:
+    """A pos_weight of zero counts as one, as where none is given."""
+    if call.pos_weight is None:
+        return reduced(call, call.losses())
+    weight = torch.where(call.pos_weight == 0, 1.0, call.pos_weight)
+    return reduced(call, call.but(pos_weight=weight).losses())
+
+
 @binary_mutant(source=FORMULA, caught_by=("bce_with_logits.both_weights",))
 def weight_shadows_pos_weight(call: Binary) -> Tensor:
     """Where a weight is given, pos_weight is not looked at."""

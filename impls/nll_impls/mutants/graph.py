@@ -41,6 +41,21 @@ def only_leaves_differentiated(call: Call) -> Tensor:
     return cross_entropy(call.but(input=input))
 
 
+@mutant(source="buffers of a teacher's gradient", caught_by=("autograd.backward_twice",))
+def target_gradient_added_up(call: Call) -> Tensor:
+    """The gradient of class probabilities grows with every backward through the same loss."""
+    if not (call.soft and call.target.requires_grad):
+        return cross_entropy(call)
+    times = 0
+
+    def add_up(grad: Tensor) -> Tensor:
+        nonlocal times
+        times += 1
+        return times * grad
+
+    return cross_entropy(call.but(target=altered(call.target, add_up)))
+
+
 class _IntoGrad(torch.autograd.Function):
     """A loss whose gradient is written into ``.grad`` beside what autograd passes on."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._base import Call, Saved, by_hand, cross_entropy, mutant
+from ._base import Call, Saved, altered, by_hand, cross_entropy, mutant
 from ._memory import read_as_contiguous, rows_in_32_bits
 
 
@@ -51,3 +51,16 @@ def upstream_read_as_dense(call: Call) -> Tensor:
         return saved.gradient(grad)
 
     return by_hand(call, derivative)
+
+
+@mutant(
+    source="kernels that are given a tensor's storage and not its data pointer",
+    caught_by=("gradients.upstream_scale",),
+)
+def upstream_read_from_the_storages_start(call: Call) -> Tensor:
+    """Of a scalar upstream gradient the first element of its storage is read, wherever it lies."""
+
+    def from_start(grad: Tensor) -> Tensor:
+        return grad.as_strided((), (), 0) if grad.dim() == 0 else grad
+
+    return altered(cross_entropy(call), from_start)

@@ -145,6 +145,18 @@ def pos_weight(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(cases.weighted("pos_weight"), cases.weighing("pos_weight", 0.0), any_reduction),
+    source=SOURCE + ", without a condition on it",
+    needs=POSITIVE,
+    share=0.6,
+)
+def pos_weight_of_zero(case: Case, call: Caller) -> Judgement:
+    """A pos_weight of zero removes the term of positive targets; it is not "none given"."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
     cases=vary(cases.weighted("pos_weight"), cases.soft, any_reduction),
     source=SOURCE,
     needs=POSITIVE,
