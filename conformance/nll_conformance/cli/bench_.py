@@ -14,19 +14,18 @@ import click
 
 from ..errors import UsageError, unknown
 from ..model import DEVICES, DTYPES, SPEC_VERSION
-from .check_ import Words
+from .check_ import listing
 
 
 @click.command("bench")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @click.option("--family", metavar="NAME", help="The loss family; else inferred.")
 @click.option("--shape", multiple=True, metavar="NxC", help="Repeatable; else the family's own.")
-@click.option("--dtype", type=Words(), default=("float32",), help="Default: float32.")
-@click.option("--device", type=Words(), default=("cpu",), help="Default: cpu.")
-@click.option(
+@listing("--dtype", default=("float32",), help="Default: float32.")
+@listing("--device", default=("cpu",), help="Default: cpu.")
+@listing(
     "--pass",
     "passes",
-    type=Words(),
     default=("both",),
     metavar="forward|backward|both",
     help="Default: both.",

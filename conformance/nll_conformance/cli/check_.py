@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from ..runner import LOAD_S
 from ..session import Session
 
 
-class Words(click.ParamType[tuple[str, ...]]):
-    """A comma-separated list."""
+def listing(
+    *names: str, help: str, default: tuple[str, ...] = (), metavar: str = "LIST"
+) -> Callable[[Any], Any]:
+    """An option that takes a comma-separated list, and may be given several times."""
 
-    name = "list"
+    def words(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> Any:
+        found = (word.strip() for value in given for word in value.split(","))
+        return tuple(word for word in found if word) or default
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(word.strip() for word in str(value).split(",") if word.strip())
+    return click.option(*names, help=help, metavar=metavar, multiple=True, callback=words)
 
 
 def _declarations(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -58,11 +60,11 @@ def judging_options(function: Any) -> Any:
 
 _OPTIONS = (
     click.option("--family", metavar="NAME", help="The loss family; else inferred."),
-    click.option("--supports", type=Words(), default=(), help="Capabilities it has as well."),
-    click.option("--lacks", type=Words(), default=(), help="Capabilities it does not have."),
+    listing("--supports", help="Capabilities it has as well."),
+    listing("--lacks", help="Capabilities it does not have."),
     click.option("--declare", multiple=True, metavar="KEY=VALUE", help="A declaration."),
-    click.option("--dtype", type=Words(), default=(), help="Default: all declared."),
-    click.option("--device", type=Words(), default=("cpu",), help="Default: cpu."),
+    listing("--dtype", help="Default: all declared; quick: float32,bfloat16."),
+    listing("--device", default=("cpu",), help="Default: cpu."),
     click.option(
         "--profile",
         default="standard",

@@ -49,6 +49,12 @@ def test_check_says_what_is_wrong(failed):
     assert json.loads(path.with_suffix(".json").read_text())["schemaVersion"] == 1
 
 
+def test_a_list_may_be_given_in_parts():
+    rules = ("--profile", "quick", "--rules", "weight.rows")
+    done = run("check", f"{WRONG}:no_weight", *rules, "--dtype", "float32", "--dtype", "float64")
+    assert "float32, float64" in done.stdout.splitlines()[1], done.stderr
+
+
 def test_the_reproducer_is_a_program(failed, tmp_path):
     done = run("replay", str(failed[1]), "weight.rows", "--script")
     assert done.returncode == 0
