@@ -39,6 +39,9 @@ IMPLEMENTATIONS = (
         promises=("ignore_index",),
         # By design no float32 backward; Triton's interpreter multiplies bfloat16 wrongly.
         dtypes=("float16",),
+        divergences={"half_output": "float32"},
+        # Products of 16-bit numbers are rounded to 16 bits, for the target's logit.
+        precision="input_dtype",
         **LINEAR_CAPS,
         url="https://github.com/apple/ml-cross-entropy",
     ),

@@ -20,11 +20,10 @@ def load() -> Callable[..., Any]:
     from tinygrad import Tensor as Array
     from tinygrad import dtypes
 
-    def array(tensor: Tensor) -> Any:
-        kind = str(tensor.dtype).removeprefix("torch.")
-        if kind == "bfloat16":
-            return Array(tensor.detach().float().numpy()).cast(dtypes.bfloat16)
-        return Array(to_numpy(tensor))
+    def array(given: Any) -> Any:
+        if given.dtype.name == "bfloat16":
+            return Array(given.astype("float32")).cast(dtypes.bfloat16)
+        return Array(given)
 
     def back(value: Any) -> Any:
         if value.dtype == dtypes.bfloat16:
@@ -40,25 +39,20 @@ def load() -> Callable[..., Any]:
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> Any:
-        logits, labels = array(input), array(target)
-        if target.is_floating_point():
-            loss = logits.cross_entropy(labels, reduction, label_smoothing)
-        else:
-            last = logits.transpose(1, -1) if input.ndim == 2 else logits
-            if input.ndim > 2:
-                last = logits.permute(0, *range(2, input.ndim), 1)
-            elif input.ndim == 2:
-                last = logits
-            loss = last.sparse_categorical_crossentropy(
-                labels, ignore_index, label_smoothing, reduction
-            )
+        labels = array(to_numpy(target))
 
-        def call(_: Any) -> tuple[Any, Callable[[Any], Any]]:
-            import torch
+        def call(given: Any) -> tuple[Any, Callable[[Any], Any]]:
+            logits = array(given)
+            if target.is_floating_point():
+                loss = logits.cross_entropy(labels, reduction, label_smoothing)
+            else:
+                classes_last = logits.permute(0, *range(2, logits.ndim), 1)
+                loss = classes_last.sparse_categorical_crossentropy(
+                    labels, ignore_index, label_smoothing, reduction
+                )
 
             def pullback(upstream: Any) -> Any:
-                flowing = array(torch.as_tensor(upstream)).cast(loss.dtype)
-                (grad,) = loss.gradient(logits, gradient=flowing)
+                (grad,) = loss.gradient(logits, gradient=array(upstream))
                 return back(grad)
 
             return back(loss), pullback
