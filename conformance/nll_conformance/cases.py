@@ -90,6 +90,16 @@ def simplest(context: Context, *variations: Variation) -> Case:
     return draft.case()
 
 
+def sibling(case: Case) -> Case:
+    """A case of the same shapes with other numbers."""
+    return replace(
+        case,
+        recipe=tuple(
+            (name, replace(recipe, seed=recipe.seed + 17)) for name, recipe in case.recipe
+        ),
+    )
+
+
 def class_column(draft: Draft, index: int, value: float) -> tuple[Edit, ...]:
     """Edits that give one class this logit in every row, where logits are an argument."""
     logits = draft.tensors["input"]
@@ -295,6 +305,10 @@ def scalar_upstream(draft: Draft, draw: Draw) -> None:
     draft.upstream = {"offset": draw.among(offsets)}
     # A slice of a longer tensor, as torch.stack(losses) sends to each of them.
     draft.upstream["layout"] = draw.among(("contiguous", "shifted"))
+
+
+def usual_upstream(draft: Draft, draw: Draw) -> None:
+    """An upstream gradient of one, which losses may treat apart."""
 
 
 def mixed_upstream(draft: Draft, draw: Draw) -> None:

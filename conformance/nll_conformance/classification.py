@@ -156,12 +156,19 @@ def block_maximum(draft: Draft, draw: Draw) -> None:
     set_class(draft, (spot, draw.among((100.0, 400.0, 30.0))))
 
 
-def offset_logits(draft: Draft, draw: Draw) -> None:
+def offset_logits(offset: float) -> Variation:
     """A common offset, which cancels in exact arithmetic."""
-    sized(draft, draw, classes=(3, 2, 5, 10, 33))
-    offset = draw.among((37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -88.0, 1e5))
-    limit = MAX_FINITE[draft.context.dtype] / 2
-    draft.change(draft.logits, offset=max(-limit, min(limit, offset)), seed=draw.integer(0, 20))
+
+    def move(draft: Draft, draw: Draw) -> None:
+        sized(draft, draw, classes=(3, 2, 5, 10, 33))
+        limit = MAX_FINITE[draft.context.dtype] / 2
+        draft.change(draft.logits, offset=max(-limit, min(limit, offset)), seed=draw.integer(0, 20))
+
+    return move
+
+
+#: From where exp overflows to where only the differences of logits are left, and beyond.
+COMMON_OFFSETS = tuple(map(offset_logits, (37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -88.0, 1e5)))
 
 
 def masked_classes(draft: Draft, draw: Draw) -> None:
@@ -331,6 +338,13 @@ def weighted(draft: Draft, draw: Draw) -> None:
         draft.change("weight", regime="scatter", scale=-2, offset=1.125)
 
 
+def mostly_ones(draft: Draft, draw: Draw) -> None:
+    """All weights are one but that of a class in the middle."""
+    weighted(draft, draw)
+    draft.change("weight", regime="constant", scale=0, offset=1.0)
+    draft.edit("weight", ((draft.classes // 2,), draw.among((2.0, 0.25))))
+
+
 def spread_weights(draft: Draft, draw: Draw) -> None:
     """Weights many orders of magnitude apart, as inverse frequencies are, or all tiny."""
     weighted(draft, draw)
@@ -441,6 +455,14 @@ def many_rows(draft: Draft, draw: Draw) -> None:
     count = draw.among((1030, 70000, 300, 8192, 4097))
     classes = draw.among((3, 2, 5))
     draft.resize((min(count, max(2, draft.context.max_elements // classes)),), classes)
+
+
+def dear_rows(draft: Draft, draw: Draw) -> None:
+    """Hundreds of rows whose losses add up to more than float16 holds; their mean does not."""
+    draft.resize((draw.among((600, 513)),), draw.among((3, 2)))
+    draft.change(draft.logits, scale=-2)
+    set_class(draft, (1, -300.0))
+    constant_target(draft, 1)
 
 
 def odd_rows(draft: Draft, draw: Draw) -> None:

@@ -18,8 +18,10 @@ RIGHT_OR_RAISES = """
 """
 INPUTS_KEPT = """
     before = [tensor.detach().clone() for tensor in [{names}]]
+    asked = [tensor.requires_grad for tensor in [{names}]]
     loss = {call}
     {backward}
+    assert [tensor.requires_grad for tensor in [{names}]] == asked, "requires_grad changed"
     for tensor, old in zip([{names}], before):
         torch.testing.assert_close(tensor.detach(), old, rtol=0, atol=0, equal_nan=True)
 """

@@ -77,6 +77,45 @@ def every_option(draft: Draft, draw: Draw) -> None:
         laid_out("target", "strided", "padded", "shifted")(draft, draw)
 
 
+def where_possible(*options: tuple[str, Variation]) -> Variation:
+    """Those options that the subject has, at once."""
+
+    def give(draft: Draft, draw: Draw) -> None:
+        for need, way in options:
+            if draft.can(need):
+                way(draft, draw)
+
+    return give
+
+
+def wide(*options: tuple[str, Variation]) -> Variation:
+    """Wide rows with those options that the subject has."""
+
+    def widen(draft: Draft, draw: Draw) -> None:
+        wide_rows(draft, draw)
+        where_possible(*options)(draft, draw)
+
+    return widen
+
+
+def wide_rows(draft: Draft, draw: Draw) -> None:
+    """Rows wider than most blocks, most of them of a width that vectors divide."""
+    classes = draw.among((264, 2056, 1031, 136, 4104, 520))
+    rows = draw.integer(2, 4)
+    draft.resize((rows,), min(classes, draft.context.max_elements // rows))
+
+
+def aligned_rows(draft: Draft, draw: Draw) -> None:
+    """Several rows, of a width that vectors divide or do not."""
+    draft.resize((draw.integer(2, 6),), draw.among((3, 8, 4, 2, 16, 5, 7, 10)))
+
+
+def one_image(draft: Draft, draw: Draw) -> None:
+    """A batch of one image, or one sequence."""
+    sizes = draw.among(((3,), (2, 3), (1,), (2, 2, 3), (1, 4)))
+    draft.resize((1, *sizes), draw.among((3, 2, 5)))
+
+
 def maybe_an_option(draft: Draft, draw: Draw) -> None:
     """The call as it is, or with one option that fits any number of rows and classes."""
     ways: list[tuple[str, Variation]] = [
@@ -152,10 +191,26 @@ def rare_sizes(draft: Draft, draw: Draw) -> None:
     draft.resize((draw.integer(11, 16),), draw.among((11, 13)))
 
 
-def many_positions(draft: Draft, draw: Draw) -> None:
-    """Tens to a thousand positions an image, most no multiple of a block."""
-    sizes = draw.among(((33,), (1025,), (5, 7), (65,), (129,), (3, 3, 7), (32, 32), (257,)))
-    draft.resize((draw.integer(1, 3), *sizes), draw.among((3, 2, 5)))
+def positions(*sizes: int) -> Variation:
+    """Images of these sizes."""
+
+    def size(draft: Draft, draw: Draw) -> None:
+        draft.resize((draw.integer(1, 3), *sizes), draw.among((3, 2, 5)))
+
+    return size
+
+
+#: Tens to a thousand positions an image, most no multiple of a block.
+MANY_POSITIONS = (
+    positions(33),
+    positions(1025),
+    positions(5, 7),
+    positions(36, 31),
+    positions(65),
+    positions(129),
+    positions(3, 3, 7),
+    positions(257),
+)
 
 
 def one_row(draft: Draft, draw: Draw) -> None:

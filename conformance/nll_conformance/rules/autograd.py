@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..cases import (
     any_reduction,
     mixed_upstream,
+    one_of,
     scalar_upstream,
+    sibling,
+    usual_upstream,
     vary,
 )
 from ..classification import (
@@ -23,6 +27,8 @@ from ..judge import (
     agrees,
     compare,
     gradients_agree,
+    holds,
+    identical,
     truth_of,
 )
 from ..model import Case, Finding, Judgement, Measured, Observation
@@ -38,7 +44,7 @@ ROWS = ("gradient", "reduction_none")
 
 @rule(
     "must",
-    cases=vary(maybe_learned_target, any_reduction, scalar_upstream),
+    cases=vary(one_of(usual_upstream, scalar_upstream), maybe_learned_target, any_reduction),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -109,6 +115,7 @@ def _doubled(seen: Observation) -> Judgement:
         leaves = [{leaves}]
         [{leaves}] = [leaf.neg().neg() for leaf in leaves]
         loss = {call}
+        assert not any(inner.retains_grad for inner in [{leaves}]), "the call asked for .grad"
         (loss * upstream).sum().backward()
         [{leaves}] = leaves
     """,
@@ -122,6 +129,9 @@ def through_a_graph(case: Case, call: Caller) -> Judgement:
         for name, leaf in leaves.items()
     }
     value = call.forward(case, inner)
+    for name, tensor in inner.items():
+        said = f"the call made {name}, a result of others, retain its gradient"
+        yield from holds(not tensor.retains_grad, said)
     upstream = call.upstream(case, value)
     if upstream.shape != value.shape:
         return
@@ -148,15 +158,63 @@ def autograd_grad(case: Case, call: Caller) -> Judgement:
     """torch.autograd.grad gives the same gradient as backward and leaves .grad alone."""
     tensors = call.tensors(case)
     value = call.forward(case, tensors)
-    names = [name for name, tensor in tensors.items() if tensor.requires_grad]
-    upstream = call.upstream(case, value)
-    leaves = [tensors[n] for n in names]
-    grads = call.guard("torch.autograd.grad", lambda: torch.autograd.grad(value, leaves, upstream))
-    seen = call.observation(case, value, dict(zip(names, grads, strict=True)), tensors)
-    yield from gradients_agree(seen)
-    for name in names:
+    grads = _asked(call, tensors, value, call.upstream(case, value))
+    yield from gradients_agree(call.observation(case, value, {**grads}, tensors))
+    for name in grads:
         if tensors[name].grad is not None:
             yield Finding(f"torch.autograd.grad also wrote {name}.grad", kind="contract")
+
+
+def _asked(
+    call: Caller,
+    tensors: dict[str, Tensor],
+    value: Tensor,
+    upstream: Tensor,
+    *,
+    retain_graph: bool = False,
+) -> dict[str, Tensor]:
+    """The gradients as torch.autograd.grad hands them out, which nothing has copied."""
+    leaves = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+    grads = call.guard(
+        "torch.autograd.grad",
+        lambda: torch.autograd.grad(
+            value, list(leaves.values()), upstream, retain_graph=retain_graph
+        ),
+    )
+    return dict(zip(leaves, grads, strict=True))
+
+
+@rule(
+    "must",
+    cases=vary(one_of(usual_upstream, mixed_upstream), any_reduction),
+    source=SOURCE,
+    needs=GRADIENT,
+    share=0.5,
+    shows="""
+        loss = {call}
+        kept = torch.autograd.grad(loss, [{leaves}], upstream)
+        before = [grad.clone() for grad in kept]
+        {other_tensors}
+        loss = {other_call}
+        torch.autograd.grad(loss, [{leaves}], upstream)
+        for grad, old in zip(kept, before):
+            torch.testing.assert_close(grad, old, rtol=0, atol=0, equal_nan=True)
+    """,
+)
+def gradient_is_kept(case: Case, call: Caller) -> Judgement:
+    """A gradient that was handed out stays what it was when the loss is differentiated again."""
+    kept: dict[str, Tensor] = {}
+    for each in (case, sibling(case)):
+        tensors = call.tensors(each)
+        value = call.forward(each, tensors)
+        upstream = call.upstream(each, value)
+        if upstream.shape != value.shape:
+            return
+        grads = _asked(call, tensors, value, upstream)
+        if not kept:
+            kept, before = grads, {name: grad.clone() for name, grad in grads.items()}
+    for name, grad in kept.items():
+        yield from identical(f"the first gradient of {name}", grad, before[name])
 
 
 @rule(
@@ -227,6 +285,37 @@ def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
+    "should",
+    cases=vary(several_rows),
+    source="torch.autograd: saved tensors are version checked",
+    needs=GRADIENT,
+    share=0.5,
+    families=CLASSES,
+    shows="""
+        loss = {call}
+        with torch.no_grad():
+            input.mul_(-3.0).add_(1.0)
+        try:
+            loss.backward(upstream)
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+    """,
+)
+def input_changed_before_backward(case: Case, call: Caller) -> Judgement:
+    """Logits changed in place between forward and backward give the old gradient or an error."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    with torch.no_grad():
+        tensors["input"].mul_(-3.0).add_(1.0)
+    yield Measured()
+    try:
+        call.backward(value, call.upstream(case, value))
+    except TargetRaised:
+        return
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule(
     "must",
     cases=vary(several_rows),
     source="torch.autograd: saved tensors are version checked",
@@ -257,15 +346,14 @@ def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(maybe_learned_target, any_reduction, scalar_upstream),
+    cases=vary(one_of(usual_upstream, scalar_upstream), maybe_learned_target, any_reduction),
     source="training loops clip and zero gradients in place",
     needs=GRADIENT,
     share=0.6,
     shows="""
         loss = {call}
-        loss.backward(upstream, retain_graph=True)
-        for leaf in [{leaves}]:
-            leaf.grad.zero_()
+        for grad in torch.autograd.grad(loss, [{leaves}], upstream, retain_graph=True):
+            grad.zero_()
         loss.backward(upstream)
     """,
 )
@@ -279,10 +367,8 @@ def grad_changed_in_place(case: Case, call: Caller) -> Judgement:
     upstream = call.upstream(case, value)
     if upstream.shape != value.shape:
         return
-    call.backward(value, upstream, retain_graph=True)
-    for tensor in tensors.values():
-        if tensor.grad is not None:
-            tensor.grad.zero_()
+    for grad in _asked(call, tensors, value, upstream, retain_graph=True).values():
+        grad.zero_()
     call.backward(value, upstream)
     yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
 

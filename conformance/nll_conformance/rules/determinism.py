@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ..cases import any_reduction, vary
+from ..cases import any_reduction, mixed_upstream, vary
 from ..classification import many_rows
 from ..contract import rule
 from ..judge import agrees, identical
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..together import any_option
 from ._families import CLASSES, ELEMENTWISE
 
 
@@ -58,4 +59,25 @@ def two_threads(case: Case, call: Caller) -> Judgement:
         seen = call(case)
     finally:
         torch.set_num_threads(threads)
+    yield from agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(any_option, any_reduction, mixed_upstream),
+    source="torch.use_deterministic_algorithms",
+    share=0.5,
+    shows="""
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        loss = {call}
+        {backward}
+    """,
+)
+def deterministic_algorithms(case: Case, call: Caller) -> Judgement:
+    """Where deterministic algorithms are asked for the result is right as well."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        seen = call(case)
+    finally:
+        torch.use_deterministic_algorithms(False)
     yield from agrees(seen)

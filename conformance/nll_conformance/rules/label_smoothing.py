@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..cases import any_reduction, mixed_upstream, one_of, vary
 from ..classification import (
+    COMMON_OFFSETS,
     heavy_class,
     huge_logits,
     ignored,
     negative_weight,
-    offset_logits,
     one_class,
     several_rows,
     smoothed,
@@ -134,7 +134,10 @@ def unbatched_row(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(heavy_class(10, 129, 1025), offset_logits, huge_logits), smoothed()),
+    cases=vary(
+        one_of(heavy_class(10, 129, 1025), one_of(*COMMON_OFFSETS), huge_logits),
+        smoothed(),
+    ),
     source=SOURCE,
     needs=SMOOTH,
     families=CLASSES,

@@ -8,7 +8,7 @@ from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..together import any_option, every_layout, images
+from ..together import aligned_rows, any_option, every_layout, images, wide_rows
 from ._families import CLASSES
 
 SOURCE = "strides and offset are part of a tensor"
@@ -17,7 +17,7 @@ SOURCE = "strides and offset are part of a tensor"
 @rule(
     "must",
     cases=vary(
-        several_rows,
+        aligned_rows,
         laid_out("input", "transposed", "strided", "padded", "shifted", "expanded"),
         any_reduction,
     ),
@@ -26,6 +26,28 @@ SOURCE = "strides and offset are part of a tensor"
 )
 def input(case: Case, call: Caller) -> Judgement:
     """Logits may be transposed, a slice of wider rows, every second element, unaligned."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        one_of(
+            laid_out("input", "padded"),
+            laid_out("input", "transposed"),
+            laid_out("input", "shifted"),
+            laid_out("input", "strided"),
+        ),
+        wide_rows,
+        any_reduction,
+        mixed_upstream,
+    ),
+    source=SOURCE,
+    families=CLASSES,
+    share=0.8,
+)
+def wide_input(case: Case, call: Caller) -> Judgement:
+    """Wide rows, as those of vocabularies, are read by their strides as well."""
     yield from agrees(call(case))
 
 
@@ -43,11 +65,12 @@ def target(case: Case, call: Caller) -> Judgement:
 @rule(
     "must",
     cases=vary(
-        spatial,
         one_of(
             laid_out("input", "transposed", "padded", "spaced", "strided"),
+            laid_out("target", "expanded"),
             laid_out("target", "transposed", "padded", "spaced", "strided"),
         ),
+        spatial,
         any_reduction,
     ),
     source=SOURCE + " (channels last)",

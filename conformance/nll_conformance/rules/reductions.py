@@ -13,12 +13,12 @@ from ..cases import (
     scalar_upstream,
     vary,
 )
-from ..classification import full_blocks, many_rows, odd_rows, several_rows
+from ..classification import dear_rows, full_blocks, many_rows, odd_rows, several_rows
 from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ._families import CLASSES
+from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss"
 
@@ -62,6 +62,18 @@ def mean_of_any_count(case: Case, call: Caller) -> Judgement:
 @rule("must", cases=vary(many_rows, any_reduction), source=SOURCE, share=0.4, families=CLASSES)
 def many(case: Case, call: Caller) -> Judgement:
     """Thousands of rows are reduced, and differentiated, as exactly as few."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(dear_rows),
+    source=SOURCE,
+    families=LOGITS,
+    share=0.3,
+)
+def mean_of_large_losses(case: Case, call: Caller) -> Judgement:
+    """The mean is finite where the sum of the losses is too large for their dtype."""
     yield from agrees(call(case))
 
 

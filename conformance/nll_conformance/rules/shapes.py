@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ..cases import any_reduction, mixed_upstream, vary
-from ..classification import empty, one_class, spatial, square, unbatched
+from ..cases import any_reduction, mixed_upstream, one_of, unchanged, unreduced, vary
+from ..classification import empty, one_class, soft, spatial, square, unbatched
 from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import many_positions as tens_of_positions
-from ..together import maybe_an_option
+from ..together import MANY_POSITIONS, maybe_an_option, one_image, where_possible
 from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: shapes"
@@ -86,7 +85,7 @@ def empty_batch(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(tens_of_positions, any_reduction, mixed_upstream),
+    cases=vary(one_of(*MANY_POSITIONS), any_reduction, mixed_upstream),
     source=SOURCE,
     needs=("spatial",),
     families=CLASSES,
@@ -94,4 +93,22 @@ def empty_batch(case: Case, call: Caller) -> Judgement:
 )
 def many_positions(case: Case, call: Caller) -> Judgement:
     """Every position of a large image counts, the ragged tail too."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(
+        one_of(where_possible(("soft_target", soft)), unchanged, maybe_an_option),
+        one_image,
+        unreduced,
+        mixed_upstream,
+    ),
+    source=SOURCE,
+    needs=("spatial",),
+    families=CLASSES,
+    share=0.8,
+)
+def single_image(case: Case, call: Caller) -> Judgement:
+    """A batch of one image keeps its dimensions: (1, d1, ..., dK) losses under "none"."""
     yield from agrees(call(case))

@@ -42,6 +42,8 @@ def _unchanged(case: Case, call: Caller) -> Judgement:
     for name, tensor in tensors.items():
         if name not in allowed:
             yield from identical(f"{name} after the call", tensor, before[name])
+        said = f"{name} requires grad after the call, {before[name].requires_grad} before"
+        yield from holds(tensor.requires_grad == before[name].requires_grad, said)
 
 
 @rule(
@@ -141,9 +143,9 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_inputs, any_reduction),
     source=SOURCE,
-    share=0.3,
+    share=0.6,
     revision=2,
     shows=state.SHOWN,
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..cases import forward_only, option, unreduced, vary
+from ..cases import any_reduction, forward_only, one_of, option, unreduced, vary
 from ..classification import (
+    COMMON_OFFSETS,
     block_maximum,
     excluded_target,
     huge_logits,
@@ -11,7 +12,6 @@ from ..classification import (
     masked_classes,
     nan_row,
     near_uniform,
-    offset_logits,
     ramped,
     wrong_target,
 )
@@ -36,7 +36,12 @@ def huge(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(offset_logits, unreduced), source=SOURCE, families=LOGITS)
+@rule(
+    "must",
+    cases=vary(one_of(*COMMON_OFFSETS), unreduced),
+    source=SOURCE,
+    families=LOGITS,
+)
 def common_offset(case: Case, call: Caller) -> Judgement:
     """A common offset of all logits cancels."""
     yield from agrees(call(case))
@@ -115,11 +120,11 @@ def classes_at_lowest(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "should",
-    cases=vary(nan_row, unreduced, forward_only),
+    cases=vary(nan_row, any_reduction, forward_only),
     source="IEEE 754: NaN propagates; a diverged model must be seen",
     families=("cross_entropy",),
     share=0.5,
 )
 def nan_shows(case: Case, call: Caller) -> Judgement:
-    """A NaN among a counted row's logits makes that row's loss NaN, and no other row's."""
+    """A NaN among a counted row's logits makes its loss NaN, and what is reduced from it."""
     yield from value_agrees(call(case))

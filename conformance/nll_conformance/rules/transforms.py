@@ -78,6 +78,27 @@ def nothing_requires_grad(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
+    "should",
+    cases=vary(any_option, any_reduction),
+    source="torch.set_default_device: a loss lives where its arguments do",
+    share=0.6,
+    shows="""
+        with torch.device("meta"):
+            loss = {call}
+        {backward}
+    """,
+)
+def default_device(case: Case, call: Caller) -> Judgement:
+    """Another default device changes nothing: what a loss allocates is on its input's device."""
+    tensors = call.tensors(case)
+    with torch.device("meta"):
+        value = call.forward(case, tensors)
+    if case.upstream is not None and value.shape == case.upstream.shape:
+        call.backward(value, call.upstream(case, value))
+    yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule(
     "must",
     cases=vary(several_rows, any_reduction),
     source="torch.compile",

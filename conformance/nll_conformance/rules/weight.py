@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..cases import any_reduction, laid_out, mixed_upstream, vary
 from ..classification import (
+    mostly_ones,
     negative_weight,
     several_rows,
     spatial,
@@ -57,6 +58,19 @@ def gradient(case: Case, call: Caller) -> Judgement:
 )
 def square_input(case: Case, call: Caller) -> Judgement:
     """Weights belong to classes, also where there are as many rows as classes."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, mostly_ones, any_reduction),
+    source=SOURCE,
+    needs=WEIGHT,
+    families=CLASSES,
+    share=0.6,
+)
+def mostly_one(case: Case, call: Caller) -> Judgement:
+    """One weight that is not one counts, whatever the first, the last and most of them are."""
     yield from agrees(call(case))
 
 

@@ -17,6 +17,7 @@ from ...contract import rule
 from ...judge import agrees, gradients_agree
 from ...model import Case, Judgement
 from ...observe import Caller
+from ...together import maybe_an_option
 from . import judges
 from . import variations as v
 
@@ -100,7 +101,14 @@ def many_rows_of_one_sign(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, v.maybe_biased, v.frozen("input"), any_reduction, scalar_upstream),
+    cases=vary(
+        several_rows,
+        maybe_an_option,
+        v.maybe_biased,
+        v.frozen("input"),
+        any_reduction,
+        scalar_upstream,
+    ),
     source=EACH,
     needs=GRADIENT,
     shows=shown.ONLY_ASKED,
@@ -112,7 +120,9 @@ def frozen_hidden_states(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, v.maybe_biased, v.frozen("linear_weight"), any_reduction),
+    cases=vary(
+        several_rows, maybe_an_option, v.maybe_biased, v.frozen("linear_weight"), any_reduction
+    ),
     source=EACH,
     needs=GRADIENT,
     shows=shown.ONLY_ASKED,
