@@ -109,7 +109,33 @@ def parts(right: Loss) -> Loss:
     return loss
 
 
-WRONG = (off, accepts, meddles, drifts, hides, litters, parts)
+_BUFFERS: dict[Any, torch.Tensor] = {}
+
+
+class _Buffered(torch.autograd.Function):
+    """The same tensor, whose gradients all lie in one buffer for their shape."""
+
+    @staticmethod
+    def forward(_ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        key = (grads[0].shape, grads[0].dtype)
+        return _BUFFERS.setdefault(key, torch.empty_like(grads[0])).copy_(grads[0])
+
+
+def reuses(right: Loss) -> Loss:
+    """A gradient is overwritten by the next of its shape."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        return right(*[_Buffered.apply(tensor) for tensor in tensors], **options)
+
+    return loss
+
+
+WRONG = (off, accepts, meddles, drifts, hides, litters, parts, reuses)
 
 
 def __getattr__(name: str) -> Loss:
