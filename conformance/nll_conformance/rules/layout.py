@@ -66,8 +66,10 @@ def target(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(
         one_of(
-            laid_out("input", "transposed", "padded", "spaced", "strided"),
+            laid_out("input", "transposed"),
+            laid_out("input", "spaced"),
             laid_out("target", "expanded"),
+            laid_out("input", "padded", "strided"),
             laid_out("target", "transposed", "padded", "spaced", "strided"),
         ),
         spatial,
