@@ -40,7 +40,7 @@ SHOWN = """
             "anomaly mode": torch.is_anomaly_enabled(),
             "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
             "warning filters": list(warnings.filters),
-            "environment": dict(os.environ),
+            "environment": {{n: v for n, v in os.environ.items() if "TORCHINDUCTOR" not in n}},
             "current directory": os.getcwd(),
             "import path": list(sys.path),
             "recursion limit": sys.getrecursionlimit(),
@@ -158,7 +158,7 @@ def take() -> ProcessState:
         "anomaly mode": torch.is_anomaly_enabled(),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         "warning filters": list(warnings.filters),
-        "environment": dict(os.environ),
+        "environment": _environment(),
         "current directory": _directory(),
         "import path": list(sys.path),
         "recursion limit": sys.getrecursionlimit(),
@@ -237,8 +237,9 @@ def _restore_python(facts: Mapping[str, Any]) -> None:
         warnings.filters[:] = facts["warning filters"]  # type: ignore[index]
         warnings.simplefilter("default", append=True)  # tells the cache that filters changed
         warnings.filters.pop()  # type: ignore[attr-defined]
-    if dict(os.environ) != facts["environment"]:
-        os.environ.clear()
+    if (environment := _environment()) != facts["environment"]:
+        for name in environment:
+            del os.environ[name]
         os.environ.update(facts["environment"])
     if facts["current directory"] is not None:
         with contextlib.suppress(FileNotFoundError):  # the target may have removed it
@@ -277,6 +278,11 @@ def _count(folder: str) -> int:
         return sum(1 for _ in Path(folder).iterdir())
     except FileNotFoundError:  # not Linux
         return 0
+
+
+def _environment() -> dict[str, str]:
+    """All variables but those in which torch's compiler leaves notes for itself."""
+    return {name: value for name, value in os.environ.items() if "TORCHINDUCTOR" not in name}
 
 
 _written: list[str] | None = None

@@ -42,8 +42,14 @@ class CPU:
 
     def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
-        sums = torch.zeros(_PORTIONS, dtype=torch.float64)
-        _sweep(early_kernel, rows, gradient, torch.tensor([pull], dtype=torch.float64), sums)
+        sums = torch.zeros(_PORTIONS, dtype=torch.float64, device="cpu")
+        _sweep(
+            early_kernel,
+            rows,
+            gradient,
+            torch.tensor([pull], dtype=torch.float64, device="cpu"),
+            sums,
+        )
         return sums.sum()
 
     def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:

@@ -267,7 +267,7 @@ def _classes_back(tensor: Tensor) -> Tensor:
 def _target_gradient(rows: Rows, weight: Tensor | None, label_smoothing: float) -> Tensor:
     """The derivative of each row's loss by its probabilities, -(1 - eps) w log p: (*rows, c)."""
     logits = widened(rows.logits)
-    each = torch.ones((), dtype=logits.dtype) if weight is None else weight.to(logits.dtype)
+    each = torch.ones_like(logits[..., :1]) if weight is None else weight.to(logits.dtype)
     return scaled((1.0 - label_smoothing) * each, -torch.log_softmax(logits, -1))
 
 

@@ -54,7 +54,7 @@ class _FusedLinear(torch.autograd.Function):
         ctx.rows, ctx.early = rows, reduction != "none"
         if ctx.early and any(ctx.needs_input_grad[:3]):
             grads = _zeros(*given)
-            losses = torch.zeros((), dtype=torch.float64)
+            losses = torch.zeros((), dtype=torch.float64, device="cpu")
             for part, chunk in _chunks(rows, *given):
                 losses += ENGINE.early(chunk, chunk.logits, rows.factor(reduction))
                 _add(grads, part, chunk.logits, hidden, head)
@@ -93,8 +93,9 @@ class _FusedLinear(torch.autograd.Function):
 def _zeros(hidden: Tensor, head: Tensor, bias: Tensor | None) -> Grads:
     """Where gradients add up, in at least float32."""
     dtype = torch.promote_types(hidden.dtype, torch.float32)
-    to_bias = None if bias is None else torch.zeros(bias.shape, dtype=dtype)
-    return torch.zeros(hidden.shape, dtype=dtype), torch.zeros(head.shape, dtype=dtype), to_bias
+    to_bias = None if bias is None else torch.zeros(bias.shape, dtype=dtype, device="cpu")
+    to_hidden, to_head = (torch.zeros(t.shape, dtype=dtype, device="cpu") for t in (hidden, head))
+    return to_hidden, to_head, to_bias
 
 
 def _chunks(
@@ -104,7 +105,7 @@ def _chunks(
     total = len(hidden)
     size = max(ROWS, math.ceil(total / CHUNKS))
     dtype = torch.promote_types(hidden.dtype, torch.float32)
-    memory = torch.empty(min(size, total), len(head), dtype=dtype)
+    memory = torch.empty(min(size, total), len(head), dtype=dtype, device="cpu")
     for start in range(0, total, size):
         part = slice(start, min(start + size, total))
         logits = memory[: part.stop - part.start]
