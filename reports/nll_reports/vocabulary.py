@@ -47,7 +47,8 @@ def specification(bench: pd.DataFrame, chosen: dict[str, str]) -> dict[str, Any]
     columns = ["implementation", "rows", "classes", "ratio_to_copy", "added_bytes_ratio"]
     columns += ["ratio_to_copy_low", "ratio_to_copy_high"]
     values = timed[columns].astype(object).where(timed[columns].notna(), None)
-    what = ", ".join(str(timed[column].iloc[0]) for column in CHOICES)
+    *where, which = (str(timed[column].iloc[0]) for column in CHOICES)
+    what = ", ".join([*where, "forward + backward" if which == "both" else which])
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "title": what,
