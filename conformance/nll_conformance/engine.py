@@ -16,7 +16,7 @@ import torch
 from . import shared, state
 from .cases import Variation, forward_only, simplest
 from .declare import Amendments, Subject, subject_of
-from .discover import family, family_names, family_part, rules_of
+from .discover import family, family_names, family_part, rules, rules_of
 from .errors import TargetRaised, UsageError, unknown
 from .foreign import came_from_outside, described, users_own
 from .mistakes import looks_like
@@ -144,7 +144,9 @@ class Engine:
             if not globs or any(fnmatch.fnmatch(rule.id, former.get(g, g)) for g in globs)
         ]
         for glob in globs:
-            if not any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
+            if any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
+                continue
+            if not fnmatch.filter(rules(), glob):  # of no family: another target may have it
                 raise unknown("rule", glob, self.rules)
         if self.wish.fail_fast:
             place = {rule_id: number for number, rule_id in enumerate(LIKELIEST)}

@@ -131,6 +131,11 @@ class Session:
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"two targets are called {name!r}; give each one once.")
+        if self.options.rules and not any(target.plan["jobs"] for target in self.targets):
+            raise UsageError(
+                f"--rules {', '.join(self.options.rules)}: none of them is a rule of these "
+                "families in this profile; see `nll-conformance list rules`."
+            )
         self.header = self._make_header()
 
     def _expanded(self) -> list[str | Any]:

@@ -75,9 +75,11 @@ def two_threads(case: Case, call: Caller) -> Judgement:
 )
 def deterministic_algorithms(case: Case, call: Caller) -> Judgement:
     """Where deterministic algorithms are asked for the result is right as well."""
+    before = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         seen = call(case)
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
     yield from agrees(seen)

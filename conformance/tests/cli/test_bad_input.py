@@ -35,6 +35,10 @@ CE = "torch.nn.functional:cross_entropy"
         (["check", f"{WRONG}:needs_more"], "temperature"),
         (["check", f"{WRONG}:gaussian"], "--family gaussian_nll"),
         (["check", CE, "--family", "cross_entrop"], "Did you mean 'cross_entropy'?"),
+        (
+            ["check", CE, "--profile", "quick", "--rules", "poisson_nll.*"],
+            "none of them is a rule of these families",
+        ),
         (["check", CE, "--rules", "values.rowloss"], "Did you mean 'values.row_loss'?"),
         (["check", CE, "--dtype", "float23"], "Did you mean 'float32'?"),
         (["check", CE, "--device", "cudda"], "Did you mean 'cuda'?"),
