@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -255,6 +256,22 @@ def gradient_meta(case: Case, call: Caller) -> Judgement:
             yield Finding(f"the gradient of {name} requires grad itself", kind="contract")
 
 
+def _changed_between(
+    case: Case, call: Caller, change: Callable[[dict[str, Tensor]], object]
+) -> Judgement:
+    """Tensors change in place between forward and backward, which knows the old or refuses."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    with torch.no_grad():
+        change(tensors)
+    yield Measured()
+    try:
+        call.backward(value, call.upstream(case, value))
+    except TargetRaised:
+        return
+    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+
+
 @rule(
     "must",
     cases=vary(several_rows, weighted),
@@ -273,16 +290,7 @@ def gradient_meta(case: Case, call: Caller) -> Judgement:
 )
 def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A weight changed in place between forward and backward gives the old gradient or an error."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    with torch.no_grad():
-        tensors["weight"].mul_(-3.0).add_(1.0)
-    yield Measured()
-    try:
-        call.backward(value, call.upstream(case, value))
-    except TargetRaised:
-        return
-    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+    yield from _changed_between(case, call, lambda given: given["weight"].mul_(-3.0).add_(1.0))
 
 
 @rule(
@@ -304,16 +312,7 @@ def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
 )
 def input_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """Logits changed in place between forward and backward give the old gradient or an error."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    with torch.no_grad():
-        tensors["input"].mul_(-3.0).add_(1.0)
-    yield Measured()
-    try:
-        call.backward(value, call.upstream(case, value))
-    except TargetRaised:
-        return
-    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+    yield from _changed_between(case, call, lambda given: given["input"].mul_(-3.0).add_(1.0))
 
 
 @rule(
@@ -334,15 +333,9 @@ def input_changed_before_backward(case: Case, call: Caller) -> Judgement:
 )
 def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
     """A target changed in place between forward and backward gives the old gradient or an error."""
-    tensors = call.tensors(case)
-    value = call.forward(case, tensors)
-    tensors["target"].copy_(tensors["target"].flip(0).clone())
-    yield Measured()
-    try:
-        call.backward(value, call.upstream(case, value))
-    except TargetRaised:
-        return
-    yield from gradients_agree(call.observation(case, value, call.grads(tensors), tensors))
+    yield from _changed_between(
+        case, call, lambda given: given["target"].copy_(given["target"].flip(0).clone())
+    )
 
 
 @rule(
