@@ -137,7 +137,7 @@ class Engine:
 
     def _chosen(self) -> list[Rule]:
         globs = self.wish.rules
-        former = {alias: rule.id for rule in self.rules.values() for alias in rule.aliases}
+        former = {alias: rule.id for rule in rules().values() for alias in rule.aliases}
         chosen = [
             rule
             for rule in self.rules.values()
@@ -146,7 +146,7 @@ class Engine:
         for glob in globs:
             if any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
                 continue
-            if not fnmatch.filter(rules(), glob):  # of no family: another target may have it
+            if not fnmatch.filter(rules(), former.get(glob, glob)):  # of no family: another target may have it
                 raise unknown("rule", glob, self.rules)
         if self.wish.fail_fast:
             place = {rule_id: number for number, rule_id in enumerate(LIKELIEST)}
