@@ -146,7 +146,8 @@ class Engine:
         for glob in globs:
             if any(fnmatch.fnmatch(rule.id, former.get(glob, glob)) for rule in chosen):
                 continue
-            if not fnmatch.filter(rules(), former.get(glob, glob)):  # of no family: another target may have it
+            # A rule of another family is for another target.
+            if not fnmatch.filter(rules(), former.get(glob, glob)):
                 raise unknown("rule", glob, self.rules)
         if self.wish.fail_fast:
             place = {rule_id: number for number, rule_id in enumerate(LIKELIEST)}

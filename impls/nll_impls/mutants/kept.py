@@ -66,6 +66,7 @@ def saved_gradient_handed_out(call: Call) -> Tensor:
     with torch.enable_grad():
         loss = cross_entropy(call.but(input=leaf))
         (gradient,) = torch.autograd.grad(loss, leaf)
+    # torch leaves ``apply`` untyped, here and below.
     result: Tensor = _Saved.apply(input, loss.detach(), gradient)  # type: ignore[no-untyped-call]
     return result
 
