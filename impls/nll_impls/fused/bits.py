@@ -47,6 +47,12 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+def overloads(function: Callable[..., Any]) -> Callable[[F], F]:
+    """``numba.extending.overload`` with a type: the code of ``function`` for given types."""
+    told: Callable[[F], F] = _overload(function)
+    return told
+
+
 _INT16, _INT32, _INT64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _HALF, _FLOAT, _DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 
@@ -242,6 +248,7 @@ def exp(x: Any) -> Any:
     raise TypeError("for compiled functions only")
 
 
+@overloads(exp)
 def _exp_of(x: Any) -> Any:
     def single(x: Any) -> Any:
         return _exp32(x)
@@ -250,6 +257,3 @@ def _exp_of(x: Any) -> Any:
         return _exp64(x)
 
     return single if x == types.float32 else double
-
-
-_overload(exp)(_exp_of)

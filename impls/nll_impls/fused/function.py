@@ -2,12 +2,13 @@
 
 An engine has three kernels.  One finds the loss alone; one the gradient with it (``early``);
 one the gradient afterwards (``late``), where it cannot be known before backward because each
-row has an upstream gradient of its own (reduction "none"), or could not be scaled without
-rounding it twice (16-bit logits).
+row has an upstream gradient of its own (reduction "none"), or cannot be scaled without
+rounding it twice (16-bit logits and an upstream gradient that is not 1).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ Into = Callable[[Tensor], Tensor]
 #: weight, ignore_index, reduction, label_smoothing come with every call; these follow weight.
 Options = tuple[int, str, float]
 #: Dtypes in which scaling the gradient afterwards rounds no more than computing it does.
-EARLY = (torch.float32, torch.float64)
+SCALABLE = (torch.float32, torch.float64)
 
 
 class Engine(Protocol):
@@ -176,21 +177,24 @@ class _Fused(torch.autograd.Function):
             with torch.enable_grad():
                 _Overwritten.apply(input)  # type: ignore[no-untyped-call]
         ctx.rows, ctx.into, ctx.engine = rows, into, engine
-        ctx.early = reduction != "none" and input.dtype in EARLY
+        ctx.scalable = input.dtype in SCALABLE
+        # over 16-bit logits it would be too early: they may be needed again
+        ctx.early = reduction != "none" and (ctx.scalable or into is not None)
         ctx.factor, ctx.target_dtype = rows.factor(reduction), target.dtype
-        # target and weight are saved where backward reads them: a change is then noticed
-        saved = [None, None, None if ctx.early else target, None if ctx.early else weight]
-        if by_target:
-            saved[1] = _target_gradient(rows, weight, label_smoothing)
+        found = None
         if by_input and ctx.early:
             gradient = _place(rows.logits, input, into)
             losses = engine.early(rows, gradient, ctx.factor)
-            saved[0] = _delivered(gradient, input, into)
+            found = _delivered(gradient, input, into)
         else:
             engine.loss(rows)
             losses = rows.losses().reshape(rows.logits.shape[:-1])
-            saved[0] = input.detach() if by_input else None
-        ctx.save_for_backward(*saved)
+        by_target = _target_gradient(rows, weight, label_smoothing) if by_target else None
+        # what backward may read is saved: a change is then noticed
+        again: tuple[Tensor | None, ...] = (None,) * 3
+        if not (ctx.early and ctx.scalable):
+            again = (input.detach() if by_input else None, target, weight)
+        ctx.save_for_backward(found, by_target, *again)
         del rows.logits  # saved above, where it is needed
         return rows.reduced(reduction, losses).to(input.dtype)
 
@@ -198,12 +202,15 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient that forward has found, scaled; or that of a second sweep."""
         refuse_second_derivative()
-        kept, by_target, _, _ = ctx.saved_tensors
+        found, by_target, input, _, _ = ctx.saved_tensors
         pull = (upstream.double() * ctx.factor).reshape(-1)
         pull = pull.expand(ctx.rows.found.shape[1]).contiguous()
         to_input = to_target = None
         if ctx.needs_input_grad[0]:
-            to_input = _scaled(kept, upstream) if ctx.early else _late(ctx, kept, pull)
+            if ctx.early and (ctx.scalable or _is_exact(found, upstream)):
+                to_input = _scaled(found, upstream)
+            else:
+                to_input = _late(ctx, input, pull)
         if ctx.needs_input_grad[1]:
             scale = pull.reshape(by_target.shape[:-1]).unsqueeze(-1)
             to_target = _classes_back(by_target * scale).to(ctx.target_dtype)
@@ -229,12 +236,24 @@ def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
     return gradient if upstream.item() == 1.0 else gradient.mul_(upstream)
 
 
+def _is_exact(gradient: Tensor, upstream: Tensor) -> bool:
+    """Whether a 16-bit gradient times what flows back needs no rounding.
+
+    Powers of two do not in bfloat16; in float16 the digits that small numbers lack would show.
+    """
+    size = abs(upstream.item())
+    power = gradient.dtype == torch.bfloat16 and math.frexp(size)[0] == 0.5
+    return size == 1.0 or power
+
+
 def _late(ctx: Any, input: Tensor, pull: Tensor) -> Tensor:
     """The gradient of the logits in a sweep of its own, row n scaled by pull[n]."""
     rows, into = ctx.rows, ctx.into
     if into is None and graph_is_kept():
         into = torch.empty_like
     rows = replace(rows, logits=classes_last(input).contiguous())
+    if ctx.early:
+        ctx.engine.loss(rows)
     gradient = _place(rows.logits, input, into)
     ctx.engine.late(rows, gradient, pull)
     if into is None:

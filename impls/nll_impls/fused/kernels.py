@@ -35,6 +35,7 @@ from .loops import (
     highest_of,
     labelled,
     long_row,
+    room,
     settle,
     short_rows,
     times,
@@ -143,37 +144,36 @@ def loss_kernel(dtype: str) -> Any:
 def early_kernel(dtype: str) -> Any:
     """The loss of each portion of rows, and the gradient of each row times pull[0].
 
-    For float32 and float64 only.  The exponentials are kept where the gradient will be, and
-    scaled once their sum is known.
+    The exponentials are kept until their sum is known: where the gradient will be, or for
+    16-bit logits, lest they be rounded twice, in a row of float32 of the thread's own.
     """
     bits, wide = _bits_and_wide(dtype)
-    size = wide().itemsize
+    size, wide_size = bits().itemsize, wide().itemsize
+    wide_bits = np.int64 if dtype == "float64" else np.int32
 
     def early(address: int) -> None:
         call = carray(pointer(address), 1, CALL)[0]
-        rows, classes = call.rows, call.classes
-        over = call.gradient == call.logits
-        hard = call.target != 0
+        rows, classes, hard = call.rows, call.classes, call.target != 0
+        over = call.gradient == call.logits and size == wide_size
         target = carray(pointer(call.target), rows, np.int64)
         weighted = classes if call.weight != 0 else 0
         weight = carray(pointer(call.weight), weighted, np.float64)
         pull = carray(pointer(call.pull), 1, np.float64)[0]
         sums = carray(pointer(call.sums), rows, np.float64)
-        account = np.empty(3)
-        blocks = np.empty((4, (classes + BLOCK - 1) // BLOCK))
+        account, blocks = np.empty(3), np.empty((4, (classes + BLOCK - 1) // BLOCK))
         group = BLOCK // classes if hard and call.share == 0 else 0
         labels: Any = np.empty(group, np.int64)
         parts, found = np.empty(group), np.empty((3, group))
+        scratch: Any = np.empty(0 if size == wide_size else max(group, 1) * classes, wide_bits)
         while True:
             start = fetch_add(address, call.rows_at_once)
             if start >= rows:
                 break
             account[0], account[1], account[2] = 0.0, 1.0, 0.0
-            stop = min(rows, start + call.rows_at_once)
-            n = start
+            n, stop = start, min(rows, start + call.rows_at_once)
             while n < stop:
-                row_at = call.logits + n * classes * size
-                grad_at = call.gradient + n * classes * size
+                at = n * classes * size
+                row_at, grad_at = call.logits + at, call.gradient + at
                 grad = carray(pointer(grad_at), classes, bits)
                 if hard and target[n] == call.ignore_index:
                     clear(grad)
@@ -182,9 +182,11 @@ def early_kernel(dtype: str) -> Any:
                 if group > 0:
                     ahead = target[n:stop]
                     count = labelled(ahead, call.ignore_index, call.hard, weight, labels, parts)
+                    grads = carray(pointer(grad_at), (count, classes), bits)
                     short_rows(
                         carray(pointer(row_at), (count, classes), bits),
-                        carray(pointer(grad_at), (count, classes), bits),
+                        grads,
+                        room(grads, scratch),
                         over,
                         labels[:count],
                         parts,
@@ -198,10 +200,11 @@ def early_kernel(dtype: str) -> Any:
                 if hard:
                     t = target[n]
                     part_t = call.hard * (weight[t] if weight.size else 1.0)
-                share_at = call.share + n * call.share_stride * size
-                share = carray(pointer(share_at), classes if call.share != 0 else 0, wide)
+                start_of = call.share + n * call.share_stride * wide_size
+                share = carray(pointer(start_of), classes if call.share != 0 else 0, wide)
                 row = carray(pointer(row_at), classes, bits)
-                long_row(row, grad, over, share, t, part_t, pull, blocks, account)
+                kept = room(grad, scratch)
+                long_row(row, grad, kept, over, share, t, part_t, pull, blocks, account)
                 n += 1
             sums[start // call.rows_at_once] = settle(account)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .bits import as_wide, exp, jit, narrow, same_bits, signed, widen, zero
+from .bits import as_wide, exp, jit, narrow, overloads, same_bits, signed, widen, zero
 
 #: Classes in a block: a block in float32 and its exponentials fit into the first cache.
 BLOCK = 1024
@@ -74,7 +74,7 @@ def _exp_into(row: Any, shift: Any, into: Any) -> Any:
     total = zero(row[0])
     for j in range(row.size):
         value = exp(widen(row[j]) - shift)
-        into[j] = narrow(value, row[j])
+        into[j] = narrow(value, into[j])
         total += value
     return total
 
@@ -107,15 +107,75 @@ def cross_and_mass(row: Any, shift: Any, share: Any) -> Any:
 
 
 @jit()
-def _scale(values: Any, factor: Any) -> None:
+def _scale_over(values: Any, factor: Any) -> None:
     for j in range(values.size):
         values[j] = narrow(widen(values[j]) * factor, values[j])
 
 
 @jit()
-def _scale_less(values: Any, factor: Any, share: Any, pull: Any) -> None:
+def _scale_into(values: Any, factor: Any, into: Any) -> None:
+    for j in range(values.size):
+        into[j] = narrow(widen(values[j]) * factor, into[j])
+
+
+@jit()
+def _scale_less_over(values: Any, factor: Any, share: Any, pull: Any) -> None:
     for j in range(values.size):
         values[j] = narrow(widen(values[j]) * factor - pull * share[j], values[j])
+
+
+@jit()
+def _scale_less_into(values: Any, factor: Any, share: Any, pull: Any, into: Any) -> None:
+    for j in range(values.size):
+        into[j] = narrow(widen(values[j]) * factor - pull * share[j], into[j])
+
+
+def room(gradient: Any, scratch: Any) -> Any:
+    """Where the exponentials of a row are kept: its gradient's place, if that holds all digits."""
+    raise TypeError("for compiled functions only")
+
+
+@overloads(room)
+def _room_of(gradient: Any, scratch: Any) -> Any:
+    def same(gradient: Any, scratch: Any) -> Any:
+        return gradient
+
+    def other(gradient: Any, scratch: Any) -> Any:
+        return scratch[: gradient.size].reshape(gradient.shape)
+
+    return same if gradient.dtype == scratch.dtype else other
+
+
+def _scale(values: Any, factor: Any, into: Any) -> None:
+    """Values times a factor into a gradient: where they are, or of another dtype."""
+    raise TypeError("for compiled functions only")
+
+
+@overloads(_scale)
+def _scale_of(values: Any, factor: Any, into: Any) -> Any:
+    def over(values: Any, factor: Any, into: Any) -> None:
+        _scale_over(values, factor)
+
+    def elsewhere(values: Any, factor: Any, into: Any) -> None:
+        _scale_into(values, factor, into)
+
+    return over if values.dtype == into.dtype else elsewhere
+
+
+def _scale_less(values: Any, factor: Any, share: Any, pull: Any, into: Any) -> None:
+    """The same, less ``pull`` times a share."""
+    raise TypeError("for compiled functions only")
+
+
+@overloads(_scale_less)
+def _scale_less_of(values: Any, factor: Any, share: Any, pull: Any, into: Any) -> Any:
+    def over(values: Any, factor: Any, share: Any, pull: Any, into: Any) -> None:
+        _scale_less_over(values, factor, share, pull)
+
+    def elsewhere(values: Any, factor: Any, share: Any, pull: Any, into: Any) -> None:
+        _scale_less_into(values, factor, share, pull, into)
+
+    return over if values.dtype == into.dtype else elsewhere
 
 
 @jit()
@@ -208,17 +268,18 @@ def gathered(blocks: Any, highest: float, shared: bool) -> Any:
 
 
 @jit()
-def finish(values: Any, share: Any, blocks: Any, factor: float, pull: float) -> None:
+def finish(values: Any, into: Any, share: Any, blocks: Any, factor: float, pull: float) -> None:
     """Exponentials of a row to its gradient, but at the target."""
     nothing = zero(values[0])
     for b in range(blocks.shape[1]):
         part = values[b * BLOCK : (b + 1) * BLOCK]
+        to = into[b * BLOCK : (b + 1) * BLOCK]
         scale = as_wide(blocks[0, b] * factor, nothing)
         if share.size:
             less = share[b * BLOCK : (b + 1) * BLOCK]
-            _scale_less(part, scale, less, as_wide(pull, nothing))
+            _scale_less(part, scale, less, as_wide(pull, nothing), to)
         else:
-            _scale(part, scale)
+            _scale(part, scale, to)
 
 
 @jit()
@@ -245,6 +306,7 @@ def add_row(account: Any, mass: float, total: float, cross: float) -> None:
 def long_row(
     row: Any,
     into: Any,
+    kept: Any,
     over: bool,
     share: Any,
     t: int,
@@ -253,16 +315,19 @@ def long_row(
     blocks: Any,
     account: Any,
 ) -> None:
-    """The gradient of a row of any length; ``t`` is -1 and ``part`` 0 if it has no target."""
+    """The gradient of a row of any length; ``t`` is -1 and ``part`` 0 if it has no target.
+
+    ``kept`` is where the exponentials go, ``over`` whether that is the row itself.
+    """
     at_target = np.float64(widen(row[max(t, 0)]))
-    top = leave_exponentials(row, into, share, blocks, over)
+    top = leave_exponentials(row, kept, share, blocks, over)
     total, cross, mass = gathered(blocks, top, share.size > 0)
     if t >= 0:
         cross += times(part, at_target - top)
         mass += part
     add_row(account, mass, total, cross)
-    p_t = np.float64(widen(into[max(t, 0)])) * blocks[0, max(t, 0) // BLOCK] / total
-    finish(into, share, blocks, mass * pull / total, pull)
+    p_t = np.float64(widen(kept[max(t, 0)])) * blocks[0, max(t, 0) // BLOCK] / total
+    finish(kept, into, share, blocks, mass * pull / total, pull)
     if t >= 0:
         rest = np.float64(share[t]) if share.size else 0.0
         exact = pull * (mass * p_t - part - rest)
@@ -271,7 +336,15 @@ def long_row(
 
 @jit()
 def short_rows(
-    rows: Any, into: Any, over: bool, target: Any, parts: Any, pull: float, found: Any, account: Any
+    rows: Any,
+    into: Any,
+    kept: Any,
+    over: bool,
+    target: Any,
+    parts: Any,
+    pull: float,
+    found: Any,
+    account: Any,
 ) -> None:
     """The gradient of some rows of one block each, ``parts`` being the weights of their targets.
 
@@ -284,15 +357,15 @@ def short_rows(
         tops[n] = finite(highest_of(rows[n]))
         at[n] = widen(rows[n, target[n]])
     for n in range(target.size):
-        totals[n] = _exponentials(rows[n], as_wide(tops[n], nothing), into[n], over)
+        totals[n] = _exponentials(rows[n], as_wide(tops[n], nothing), kept[n], over)
     for n in range(target.size):
         part = parts[n]
         total = totals[n] if totals[n] > 0.0 else np.nan  # there was nothing but -inf
         add_row(account, part, total, times(part, at[n] - tops[n]))
-        at[n] = np.float64(widen(into[n, target[n]])) / total
+        at[n] = np.float64(widen(kept[n, target[n]])) / total
         totals[n] = part * pull / total
     for n in range(target.size):
-        _scale(into[n], as_wide(totals[n], nothing))
+        _scale(kept[n], as_wide(totals[n], nothing), into[n])
         into[n, target[n]] = narrow(as_wide(parts[n] * pull * (at[n] - 1.0), nothing), into[n, 0])
 
 
