@@ -132,11 +132,13 @@ def logit_gradient(
     ``None`` unless the reduction is ``mean``.  With ``pull_j = |W| p_j + |a_j|``::
 
         E_g = |s| [ |W| p_j expm1(relP_j) + (8 u + rho) pull_j + u (C-1) |W| p_j
-                    + 4 u (1 + t) pull_j ]
+                    + 4 u (1 + t) pull_j + 2 (u h + u_rows) sum |a| ]
 
     the third term where W is summed over classes, rho the relative error of the denominator,
     t the expected gap of the target: a loss may be the log-sum-exp of the differences to the
-    target's logit, which are rounded.  16-bit rows + |s| 5 u_rows pull_j + underflows; then
+    target's logit, which are rounded.  The last term is that of the largest logits alone:
+    who subtracts the maximum without detaching it adds the gradient's sum there, which is
+    0 but for rounding (h: the height of that sum).  16-bit rows + |s| 5 u_rows pull_j + underflows; then
     the output's rounding.
     The condition is |s| pull_j (1 + L + D + gap_j).
     """
@@ -152,6 +154,7 @@ def logit_gradient(
     # One rounding each: the difference, the sum of the others', the logarithm, what is left.
     reach = 1.0 + (blend.share.abs() * rows.gap).sum(1, keepdim=True)
     error = error + 4 * how.compute.u * reach * pull
+    error = error + _through_the_maximum(rows, how, strength)
     if blend.spread is not None:
         classes = rows.classes
         summed = how.compute.u * (classes - 1) + OWN * U64 * own_height(classes)
@@ -226,6 +229,15 @@ def _class_sum_error(soft: Softened, spread: torch.Tensor, size: torch.Tensor) -
     own = OWN * U64 * own_height(rows.classes)
     strength = soft.amount.sum(1)
     return u * (rows.classes + 3) * parts + (6 * u + own) * size + 6 * u * level * strength
+
+
+def _through_the_maximum(rows: Rows, how: Arithmetic, strength: torch.Tensor) -> torch.Tensor:
+    """What is left of the gradient's sum over the classes, at the largest logits: ``(R, C)``."""
+    left = 2 * (how.compute.u * own_height(rows.classes) + how.rows.u) * strength
+    largest = rows.gap == 0.0
+    if rows.hole is not None:
+        largest = largest & ~rows.hole
+    return left * largest
 
 
 def _unscaled(soft: Softened) -> torch.Tensor:

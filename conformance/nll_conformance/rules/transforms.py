@@ -183,13 +183,15 @@ def vmap(case: Case, call: Caller) -> Judgement:
         def function(input):
             return {call}
         direction = ((torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4).to(input)
-        _, forward_mode_derivative = torch.func.jvp(function, (input.detach(),), (direction,))
+        _, forward_mode_derivative = torch.func.jvp(function, (input,), (direction,))
     """,
 )
 def jvp(case: Case, call: Caller) -> Judgement:
     """The forward-mode derivative is the gradient's product with the direction, or refused."""
     tensors = call.tensors(case)
-    leaf = tensors["input"].detach()
+    # It requires grad: else torch does not ask an operator that knows no forward mode, and
+    # the derivative is silently lost whatever the loss does.
+    leaf = tensors["input"].detach().requires_grad_()
     # Written out in the reproducer, too.
     steps = torch.arange(leaf.numel()) * 5 % 7 - 3
     direction = (steps.view(leaf.shape) / 4).to(leaf)
