@@ -12,6 +12,7 @@ absolute error, infinite where nothing can be derived, never NaN.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -189,6 +190,27 @@ def mean(terms: Terms, below: Denominator, how: Arithmetic, output: Format) -> E
     elif math.isfinite(out):
         error = (error / den + rho * abs(out)) / (1.0 - rho)
     return _scalar(out, error, condition / den, output)
+
+
+def declared_mean(
+    terms: Terms,
+    below: Denominator,
+    how: Arithmetic,
+    output: Format,
+    divergences: Mapping[str, str],
+) -> Exact:
+    """:func:`mean`, or the 0 of who declares it for a mean over nothing.
+
+    ``all_ignored_mean`` and ``empty_mean`` of ``divergences`` are "nan" or "zero".  What
+    guards against nothing counted may look at the weights: then no weight is not judged.
+    """
+    key = "all_ignored_mean" if below.rows else "empty_mean"
+    if divergences.get(key, "nan") == "zero":
+        if below.kept == 0:
+            return scalar(0.0)
+        if below.weighted and below.size == 0.0:
+            return _scalar(math.nan, INF, 0.0, output)
+    return mean(terms, below, how, output)
 
 
 def scalar(value: float) -> Exact:

@@ -360,6 +360,17 @@ def zero_weight(draft: Draft, draw: Draw) -> None:
     draft.edit("weight", ((draw.integer(0, draft.classes - 1),), 0.0))
 
 
+def no_weight(draft: Draft, draw: Draw) -> None:
+    """The weights of the targets are zero, and maybe all others."""
+    weighted(draft, draw)
+    if draw.yes():
+        draft.change("weight", regime="constant", offset=0.0)
+        return
+    scored = draw.integer(0, draft.classes - 1)
+    constant_target(draft, scored)
+    draft.edit("weight", ((scored,), 0.0))
+
+
 def negative_weight(draft: Draft, draw: Draw) -> None:
     """All weights are negative: the mean is still a quotient of sums."""
     weighted(draft, draw)

@@ -125,10 +125,9 @@ def truth(
         value = Exact(*(_shaped(t, picked) for t in (flat.value, flat.bound, flat.condition)))
     elif below is None:
         value = bounds.total(_terms(picked, loss, how), how, output)
-    elif below.kept == 0 and _zero_mean(below, divergences):
-        value = bounds.scalar(0.0)
     else:
-        value = bounds.mean(_terms(picked, loss, how), below, how, output)
+        terms = _terms(picked, loss, how)
+        value = bounds.declared_mean(terms, below, how, output, divergences)
     recipe = case.tensor("input")
     if case.upstream is None or recipe is None or not recipe.grad:
         return Truth(value)
@@ -143,11 +142,6 @@ def _denominator(picked: Picked) -> Denominator:
         return Denominator(float(kept), float(kept), False, rows, kept)
     weights = picked.weight * picked.counted
     return Denominator(float(weights.sum()), float(weights.abs().sum()), True, rows, kept)
-
-
-def _zero_mean(below: Denominator, divergences: Mapping[str, str]) -> bool:
-    key = "all_ignored_mean" if below.rows else "empty_mean"
-    return divergences.get(key, "nan") == "zero"
 
 
 def _terms(picked: Picked, loss: Loss, how: Arithmetic, steps: int | None = None) -> Terms:

@@ -138,8 +138,8 @@ def logit_gradient(
     t the expected gap of the target: a loss may be the log-sum-exp of the differences to the
     target's logit, which are rounded.  The last term is that of the largest logits alone:
     who subtracts the maximum without detaching it adds the gradient's sum there, which is
-    0 but for rounding (h: the height of that sum).  16-bit rows + |s| 5 u_rows pull_j + underflows; then
-    the output's rounding.
+    0 but for rounding (h: the height of that sum).  16-bit rows + |s| 5 u_rows pull_j +
+    underflows; then the output's rounding.
     The condition is |s| pull_j (1 + L + D + gap_j).
     """
     rows, blend, how = soft.rows, soft.blend, soft.how

@@ -132,6 +132,12 @@ def every_layout(draft: Draft, draw: Draw) -> None:
         laid_out(name, "strided", "transposed", "padded", "shifted")(draft, draw)
 
 
+def ignored_rows(draft: Draft, draw: Draw) -> None:
+    """Several rows, some of them ignored where the subject can."""
+    several_rows(draft, draw)
+    where_possible(("ignore_minus_100", ignored(-1, -100)))(draft, draw)
+
+
 def images(draft: Draft, draw: Draw) -> None:
     """(N, C, H, W) and (N, C, D, H, W), every size above one."""
     classes = draw.among((3, 2, 4))
@@ -200,9 +206,19 @@ def positions(*sizes: int) -> Variation:
     return size
 
 
-#: Tens to a thousand positions an image, most no multiple of a block.
+def far_images(draft: Draft, draw: Draw) -> None:
+    """Images that do not begin within the first 2**15 elements of their batch."""
+    most = draft.context.max_elements // (3 * 131 * 67)
+    if most < 2:
+        positions(33)(draft, draw)
+    else:
+        draft.resize((draw.integer(2, 3), 131, 67), min(5, most))
+
+
+#: Tens to thousands of positions an image, most no multiple of a block.
 MANY_POSITIONS = (
     positions(33),
+    far_images,
     positions(1025),
     positions(5, 7),
     positions(36, 31),

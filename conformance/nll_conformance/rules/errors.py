@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from .. import shown
-from ..cases import Draft, Draw, forward_only, option, vary
-from ..classification import several_rows, weighted
+from ..cases import (
+    Draft,
+    Draw,
+    Variation,
+    any_reduction,
+    forward_only,
+    option,
+    unchanged,
+    vary,
+)
+from ..classification import several_rows, smoothed, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..model import Case, Finding, Judgement, Measured
 from ..observe import Caller
+from ..together import several_or_spatial
 from ._families import CLASSES
 
 SOURCE = "torch.nn.functional.cross_entropy on CPU"
@@ -34,7 +44,15 @@ def _target_value(draft: Draft, draw: Draw) -> None:
     value = draw.among(values)
     if value == -100:
         draft.options["ignore_index"] = -1
-    draft.edit("target", ((draw.integer(0, draft.rows[0] - 1),), float(value)))
+    draft.edit("target", (tuple(draw.integer(0, size - 1) for size in draft.rows), float(value)))
+
+
+def _hard_rows(draft: Draft, draw: Draw) -> None:
+    """Rows or images, with an option that leaves the targets indices, or none."""
+    several_or_spatial(draft, draw)
+    ways: list[tuple[str, Variation]] = [("weight", weighted), ("label_smoothing", smoothed())]
+    possible = [way for need, way in ways if draft.can(need)]
+    draw.among([unchanged, unchanged, *possible])(draft, draw)
 
 
 def _target_shape(draft: Draft, draw: Draw) -> None:
@@ -53,7 +71,7 @@ def _weight_size(draft: Draft, draw: Draw) -> None:
 
 @rule(
     "should",
-    cases=vary(several_rows, _target_value, forward_only),
+    cases=vary(_hard_rows, _target_value, any_reduction, forward_only),
     source=SOURCE,
     families=CLASSES,
     share=0.5,

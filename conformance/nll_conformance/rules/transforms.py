@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import torch
 
-from ..cases import any_reduction, forward_only, option, vary
-from ..classification import several_rows
+from ..cases import Draft, Draw, any_reduction, forward_only, one_of, option, vary
+from ..classification import masked_classes, several_rows
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, compare, holds, truth_of, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..together import any_option
+from ..together import any_option, ignored_rows
 from ..truth import Exact
-from ._families import ELEMENTWISE, WHOLE
+from ._families import ELEMENTWISE, GIVEN_LOGITS, WHOLE
 
 SOURCE = "torch.autograd: locally disabling gradient computation"
 
@@ -146,7 +146,11 @@ def compiled(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, option("reduction", "none"), forward_only),
+    cases=vary(
+        one_of(several_rows, ignored_rows),
+        option("reduction", "none"),
+        forward_only,
+    ),
     source="torch.func.vmap",
     needs=("vmap", "unbatched", "reduction_none"),
     families=("cross_entropy", "nll", "prob_nll", *ELEMENTWISE),
@@ -170,9 +174,15 @@ def vmap(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 
+def _impossible_classes(draft: Draft, draw: Draw) -> None:
+    """Some classes' logits are -inf, where logits are given."""
+    of_logits = draft.context.family.name in GIVEN_LOGITS
+    (masked_classes if of_logits else several_rows)(draft, draw)
+
+
 @rule(
     "must",
-    cases=vary(several_rows),
+    cases=vary(one_of(several_rows, _impossible_classes)),
     source="torch.func.jvp",
     needs=("jvp", "gradient"),
     families=(*WHOLE, "linear_cross_entropy"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..cases import any_reduction, laid_out, mixed_upstream, vary
+from ..cases import any_reduction, laid_out, mixed_upstream, option, vary
 from ..classification import (
     mostly_ones,
     negative_weight,
+    no_weight,
     several_rows,
     spatial,
     spread_weights,
@@ -83,6 +84,19 @@ def mostly_one(case: Case, call: Caller) -> Judgement:
 )
 def zero(case: Case, call: Caller) -> Judgement:
     """A class of weight zero costs nothing and counts nothing."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, no_weight, option("reduction", "mean")),
+    source="mean = sum / total weight, 0/0 (pytorch#134431)",
+    needs=WEIGHT,
+    families=CLASSES,
+    share=0.3,
+)
+def nothing_weighs(case: Case, call: Caller) -> Judgement:
+    """Where the targets' weights are all zero, the mean is NaN and no number."""
     yield from agrees(call(case))
 
 

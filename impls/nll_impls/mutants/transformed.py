@@ -10,6 +10,36 @@ from torch import Tensor
 from ._base import Call, counted, cross_entropy, kept, mutant, reduced, row_losses
 
 
+class _Forward(torch.autograd.Function):
+    """The logits as they are; their tangent counts classes at -inf, 0 times infinity."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor) -> Tensor:
+        return logits.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        (ctx.logits,) = inputs
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        nothing: Tensor = 0.0 * ctx.logits.detach()
+        return tangents[0] + nothing
+
+
+@mutant(source="google-deepmind/optax#1762", caught_by=("transforms.jvp",))
+def tangent_of_impossible_class(call: Call) -> Tensor:
+    """The forward-mode derivative is NaN where a class is impossible."""
+    logits: Tensor = _Forward.apply(call.input)  # type: ignore[no-untyped-call]
+    return cross_entropy(call.but(input=logits))
+
+
 class _Unreduced(torch.autograd.Function):
     """The losses as they are, with a rule for vmap that averages over the batch."""
 
@@ -46,6 +76,15 @@ def averaged_under_vmap(call: Call) -> Tensor:
         return loss
     result: Tensor = _Unreduced.apply(loss)  # type: ignore[no-untyped-call]
     return result
+
+
+@mutant(source="pytorch/pytorch#105736, #90916", caught_by=("transforms.vmap",))
+def negative_ignored_under_vmap(call: Call) -> Tensor:
+    """Under vmap a negative ignore index is a class, counted from the end."""
+    batched = torch._C._functorch.is_batchedtensor(call.target)  # noqa: SLF001
+    if not batched or call.ignore_index >= 0 or call.soft:
+        return cross_entropy(call)
+    return cross_entropy(call.but(target=call.target % call.input.shape[-1]))
 
 
 @mutant(

@@ -12,7 +12,7 @@ from ._base import Call, counted, cross_entropy, is_mean, kept, mutant, reduced,
 
 @mutant(
     source="pytorch/pytorch#31491",
-    caught_by=("weight.negative", "weight.zero"),
+    caught_by=("weight.nothing_weighs", "weight.negative", "weight.zero"),
     divergences={"all_ignored_mean": "zero", "empty_mean": "zero", "half_output": "input"},
 )
 def mean_of_nonpositive_weight_is_sum(call: Call) -> Tensor:
@@ -69,3 +69,13 @@ def soft_mean_divides_by_weight(call: Call) -> Tensor:
     if rows.soft and rows.weight is not None and is_mean(rows):
         count = torch.where(rows.kept, (rows.target * rows.weight).sum(-1), 0.0).sum()
     return reduced(rows, kept(rows, row_losses(rows)), count)
+
+
+@mutant(source="pytorch/pytorch#134431", caught_by=("weight.nothing_weighs",))
+def divided_unless_by_zero(call: Call) -> Tensor:
+    """The mean over rows of no weight is 0, that over no rows is not."""
+    rows = call.rows()
+    count = counted(rows)
+    loss = reduced(rows, kept(rows, row_losses(rows)), count)
+    nothing = is_mean(rows) and bool(rows.kept.any()) and bool(count == 0)
+    return torch.where(loss.isnan(), 0.0, loss) if nothing else loss

@@ -109,9 +109,7 @@ def reduced(
     """The sum of the row losses or, with a denominator, their mean; shape ``()``."""
     if below is None:
         return bounds.total(terms, how, output)
-    if below.kept == 0 and _empty_is_zero(below, divergences):
-        return bounds.scalar(0.0)
-    return bounds.mean(terms, below, how, output)
+    return bounds.declared_mean(terms, below, how, output, divergences)
 
 
 def kept_rows(case: Case, arguments: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -211,11 +209,6 @@ def scales(
     scale = upstream if below is None else upstream / (below.value or torch.nan)
     scale = scale.expand(call.counted.shape).where(call.counted, 0.0)
     return scale, upstream.expand(call.counted.shape)
-
-
-def _empty_is_zero(below: Denominator, divergences: Mapping[str, str]) -> bool:
-    key = "all_ignored_mean" if below.rows else "empty_mean"
-    return divergences.get(key, "nan") == "zero"
 
 
 def _wants(recipe: TensorRecipe | None) -> bool:
