@@ -20,7 +20,7 @@ class _Forward(torch.autograd.Function):
         return logits.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
         (ctx.logits,) = inputs
 
     @staticmethod
