@@ -201,11 +201,12 @@ def declared_mean(
 ) -> Exact:
     """:func:`mean`, or the 0 of who declares it for a mean over nothing.
 
-    ``all_ignored_mean`` and ``empty_mean`` of ``divergences`` are "nan" or "zero".  What
-    guards against nothing counted may look at the weights: then no weight is not judged.
+    ``all_ignored_mean`` and ``empty_mean`` of ``divergences`` are "nan" or "zero"; who takes no
+    empty batch has the former alone.  What guards against nothing counted may look at the
+    weights: then no weight is not judged.
     """
-    key = "all_ignored_mean" if below.rows else "empty_mean"
-    if divergences.get(key, "nan") == "zero":
+    ignored = divergences.get("all_ignored_mean", "nan")
+    if (ignored if below.rows else divergences.get("empty_mean", ignored)) == "zero":
         if below.kept == 0:
             return scalar(0.0)
         if below.weighted and below.size == 0.0:

@@ -100,6 +100,7 @@ def row_terms(soft: Softened) -> Terms:
         highest = (rows.loss * (amount != 0)).amax(1)
         # a log-probability or row loss that does not fit the 16-bit dtype
         error = error.masked_fill(torch.maximum(highest, peak) + error > how.rows.largest, INF)
+    error = error.masked_fill(peak + error > how.compute.largest, INF)
     error = error.nan_to_num(nan=INF, posinf=INF).masked_fill(soft.unjudged, INF)
     if soft.blown is not None and rows.hole is not None:
         infinite = soft.blend.coefficient.sign() * INF

@@ -167,6 +167,7 @@ def other_ignore_index(case: Case, call: Caller) -> Judgement:
 @rule("must", cases=vary(one_position), source="nothing follows a single label", share=0.5)
 def single_position(case: Case, call: Caller) -> Judgement:
     """T = 1 leaves nothing to score: NaN (or 0 where declared), and a gradient of zero."""
+    yield Measured()  # any number but the one asked for would be outside
     yield from agrees(call(case))
 
 
