@@ -121,7 +121,7 @@ def judge_case(rule: Rule, case: Case, caller: Caller, tally: Tally) -> Finding 
                 break
     except BaseException as error:  # noqa: BLE001 - foreign code may raise anything
         raised = _blamed(error)
-        if _optional(caller.subject, rule):
+        if _optional(caller.subject, rule) or _refused_by_torch(raised.error):
             tally.unsupported = described(raised.error)
             return None
         finding = raised_finding(raised)
@@ -153,6 +153,11 @@ def _optional(subject: Subject, rule: Rule) -> bool:
     return any(
         need in OPTIONAL and need not in subject.implementation.promises for need in rule.needs
     )
+
+
+def _refused_by_torch(error: BaseException) -> bool:
+    """Whether torch.compile refuses what no compiled loss can do: a graph that is kept."""
+    return isinstance(error, RuntimeError) and "non-empty donated buffers" in str(error)
 
 
 def run_rule(

@@ -39,9 +39,30 @@ def curvature_agrees(case: Case, call: Caller, *, penalty: bool = False) -> Judg
     along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
     along = along + (leaf * 0.0).sum() if penalty else along
     got = call.gradient(along, leaf, torch.ones_like(along))
+    yield from _curved(case, got, direction)
+
+
+def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
+    """The same by forward mode: the tangent of the gradient along v."""
+    tensors = call.tensors(case)
+    leaf = tensors["input"].detach()
+    steps = (torch.arange(leaf.numel()) * 5 % 7 - 3).double().view(leaf.shape) / 4
+    upstream = call.upstream(case, call.forward(case, tensors))
+
+    def pulled(logits: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, {**tensors, "input": logits})
+        assert isinstance(value, torch.Tensor)
+        return (value * upstream).sum()
+
+    slope = torch.func.grad(pulled)
+    direction = steps.to(leaf.dtype).to(leaf.device)
+    _, got = call.guard("jvp of grad", lambda: torch.func.jvp(slope, (leaf,), (direction,)))
+    yield from _curved(case, got, steps)
+
+
+def _curved(case: Case, got: torch.Tensor, direction: torch.Tensor) -> Judgement:
     want, magnitude = _exact(case, direction)
-    roundoff = UNIT_ROUNDOFF[leaf.dtype]
-    bound = ALLOWED_ROUNDOFFS * roundoff * magnitude
+    bound = ALLOWED_ROUNDOFFS * UNIT_ROUNDOFF[got.dtype] * magnitude
     yield from compare("second derivative", got, Exact(want, bound), case.dtype)
 
 

@@ -43,6 +43,12 @@ SECOND_ORDER = """
     direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
     (second_derivative,) = torch.autograd.grad((grad * direction.to(input)).sum(), input)
 """
+FORWARD_OVER_REVERSE = """
+    def slope(input):
+        return torch.func.grad(lambda input: (({call}) * upstream).sum())(input)
+    direction = ((torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4).to(input)
+    _, second_derivative = torch.func.jvp(slope, (input.detach(),), (direction,))
+"""
 PENALTY = """
     loss = {call}
     (grad,) = torch.autograd.grad(loss, input, upstream, create_graph=True)

@@ -17,9 +17,12 @@ from .cases import (
 )
 from .classification import (
     constant_target,
+    huge_logits,
     ignored,
     masked,
+    masked_classes,
     odd_rows,
+    set_class,
     several_rows,
     smoothed,
     soft,
@@ -151,6 +154,24 @@ def several_or_spatial(draft: Draft, draw: Draw) -> None:
         images(draft, draw)
     else:
         several_rows(draft, draw)
+
+
+def huge_images(draft: Draft, draw: Draw) -> None:
+    """Huge logits in images, where the subject takes them."""
+    huge_logits(draft, draw)
+    if draft.can("spatial"):
+        images(draft, draw)
+
+
+def masked_images(draft: Draft, draw: Draw) -> None:
+    """A class at -inf in every position of images, where the subject takes them."""
+    if not draft.can("spatial"):
+        masked_classes(draft, draw)
+        return
+    images(draft, draw)
+    gone = draw.integer(0, draft.classes - 1)
+    constant_target(draft, (gone + 1) % draft.classes)
+    set_class(draft, (gone, -math.inf))
 
 
 def soft_of_any_shape(draft: Draft, draw: Draw) -> None:

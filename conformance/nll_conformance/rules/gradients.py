@@ -40,7 +40,7 @@ from ..judge import (
 )
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..second import curvature_agrees
+from ..second import curvature_agrees, forward_over_reverse_agrees
 from ..together import several_or_spatial
 from ._families import CLASSES, CURVED, LOGITS
 
@@ -165,6 +165,21 @@ def second_order(case: Case, call: Caller) -> Judgement:
     Judged in float64 and float32 only, against the second derivative of the exact formula.
     """
     yield from curvature_agrees(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source="torch.func.jvp of torch.func.grad (pytorch#79609)",
+    needs=("gradient", "double_backward", "jvp"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+    families=CURVED,
+    shows=shown.FORWARD_OVER_REVERSE,
+)
+def forward_over_reverse(case: Case, call: Caller) -> Judgement:
+    """The gradient's forward-mode derivative is the second derivative, or refused."""
+    yield from forward_over_reverse_agrees(case, call)
 
 
 @rule(

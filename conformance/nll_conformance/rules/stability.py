@@ -19,6 +19,7 @@ from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..together import huge_images, masked_images
 from ._families import GIVEN_LOGITS, LOGITS
 
 SOURCE = "log-sum-exp with the maximum taken out (Blanchard, Higham & Higham 2021)"
@@ -30,7 +31,12 @@ def wrong_target_is_linear(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(huge_logits, unreduced), source=SOURCE, families=LOGITS)
+@rule(
+    "must",
+    cases=vary(one_of(huge_logits, huge_images), any_reduction),
+    source=SOURCE,
+    families=LOGITS,
+)
 def huge(case: Case, call: Caller) -> Judgement:
     """Logits of any magnitude and sign give a finite loss and gradient: exp must not overflow."""
     yield from agrees(call(case))
@@ -72,7 +78,7 @@ def many_equal_classes(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(masked_classes, unreduced),
+    cases=vary(one_of(masked_classes, masked_images), any_reduction),
     source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
     families=GIVEN_LOGITS,
 )

@@ -137,3 +137,13 @@ def scaled_before_the_maximum(call: Call) -> Tensor:
     lost = (scaled.isneginf() & ~rows.logits.detach().isneginf()).any(-1)
     nothing = torch.where(lost, torch.nan, 0.0)
     return reduced(rows, kept(rows, row_losses(rows) + nothing))
+
+
+@mutant(source="pytorch/pytorch#795", caught_by=("stability.huge",))
+def no_maximum_taken_out_of_images(call: Call) -> Tensor:
+    """In images the exponentials are summed as they are, and overflow."""
+    if call.input.dim() < 3:
+        return cross_entropy(call)
+    rows = call.rows()
+    log_probabilities = rows.logits - rows.logits.exp().sum(-1, keepdim=True).log()
+    return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))

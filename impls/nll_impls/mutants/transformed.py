@@ -40,6 +40,45 @@ def tangent_of_impossible_class(call: Call) -> Tensor:
     return cross_entropy(call.but(input=logits))
 
 
+class _Normalizer(torch.autograd.Function):
+    """Log-sum-exp and softmax of rows (*rows, c); the latter's tangent is zero."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor) -> tuple[Tensor, Tensor]:
+        return logits.logsumexp(-1), logits.softmax(-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, _inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(output[1])
+        ctx.save_for_forward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (p,) = ctx.saved_tensors
+        total, each = grads
+        pull = total.unsqueeze(-1) + each - (p * each).sum(-1, keepdim=True)
+        gradient: Tensor = p * pull
+        return gradient
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
+        (p,) = ctx.saved_tensors
+        return (p * tangents[0]).sum(-1), torch.zeros_like(p)
+
+
+@mutant(source="pytorch/pytorch#79609", caught_by=("gradients.forward_over_reverse",))
+def tangent_of_gradient_dropped(call: Call) -> Tensor:
+    """The gradient has no forward-mode derivative but zero."""
+    rows = call.rows()
+    if not rows.logits.numel():
+        return cross_entropy(call)
+    below = rows.logits - rows.logits.detach().amax(-1, keepdim=True)
+    total, _ = _Normalizer.apply(below)  # type: ignore[no-untyped-call]
+    return reduced(rows, kept(rows, row_losses(rows, below - total.unsqueeze(-1))))
+
+
 class _Unreduced(torch.autograd.Function):
     """The losses as they are, with a rule for vmap that averages over the batch."""
 

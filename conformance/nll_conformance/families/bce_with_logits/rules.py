@@ -170,7 +170,7 @@ def pos_weight_of_soft_target(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(
         cases.weighted("pos_weight", ((4, 3), (3,)), ((3, 3), (3,))),
-        cases.apart(20.0, 9.0, 60.0, right=False),
+        cases.apart(20.0, 120.0, 9.0, 60.0, 3000.0, right=False),
         unreduced,
     ),
     source="log sigmoid(x) is computed from x, under a weight as well",
