@@ -108,7 +108,7 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
     declared, word = _declaration(target, name)
     loss = _loaded(declared, name) if declared else target
     if declared is None:
-        declared, word = _registered_as(loss)
+        declared, word = _registered_as(loss, name)
     _require_callable(loss, name)
     parameters = _parameters(loss)
     wanted = amendments.family or (declared.family if declared else "")
@@ -144,19 +144,21 @@ def _declaration(target: Any, name: str) -> tuple[Implementation | None, str]:
     return None, "inferred"
 
 
-def _registered_as(loss: Any) -> tuple[Implementation | None, str]:
-    """The registered implementation that is this very object, if there is one.
+def _registered_as(loss: Any, name: str) -> tuple[Implementation | None, str]:
+    """The registered implementation that is this very object, or what the target fixes options of.
 
-    Only implementations whose load is cheap to compare are asked: those that declare
-    where they live.
+    That is the function of a partial, the class of a module.  Only implementations whose load
+    is cheap to compare are asked: those that declare where they live.
     """
+    bare = loss.func if isinstance(loss, functools.partial) else loss
+    bare = type(bare) if _is_module(bare) else bare
     for item in registered().values():
         where = getattr(item.load, "target", None)
         if where is None:
             continue
         module, _, attribute = where.partition(":")
-        if module in sys.modules and getattr(sys.modules[module], attribute, None) is loss:
-            return item, "registered"
+        if module in sys.modules and getattr(sys.modules[module], attribute, None) is bare:
+            return item if bare is loss else replace(item, name=name), "registered"
     return None, "inferred"
 
 
@@ -321,14 +323,28 @@ def _absent(
     for name in contract.on_promise:
         if name not in declared.promises:
             absent[name] = f"{name} is not promised"
-    if "reduction" in fixed:
-        for name in ("reduction_none", "reduction_sum"):
-            absent[name] = "reduction is fixed by the target"
-    ignored = fixed.get("ignore_index")
-    if isinstance(ignored, int) and ignored != contract.defaults.get("ignore_index"):
-        absent["ignore_minus_100"] = "ignore_index is fixed by the target"
-        if ignored >= 0:  # which class probabilities cannot be combined with
-            absent["soft_target"] = "ignore_index is fixed at a class"
+    absent |= _fixed_away(contract, absent, fixed)
     for name in declared.lacks:
         absent[name] = f"declared: lacks {name}"
     return absent
+
+
+def _fixed_away(
+    contract: Family, absent: Mapping[str, str], fixed: Mapping[str, Scalar]
+) -> dict[str, str]:
+    """What the options that the target has set itself leave out, beside those options."""
+    gone: dict[str, str] = {}
+    for name, (option, value) in contract.modes.items():
+        if fixed.get(option, value) != value:
+            gone[name] = f"{option} is fixed by the target"
+        elif option not in fixed and option in absent and value != contract.defaults[option]:
+            gone[name] = absent[option]
+    if "reduction" in fixed:
+        for name in ("reduction_none", "reduction_sum"):
+            gone[name] = "reduction is fixed by the target"
+    ignored = fixed.get("ignore_index")
+    if isinstance(ignored, int) and ignored != contract.defaults.get("ignore_index"):
+        gone["ignore_minus_100"] = "ignore_index is fixed by the target"
+        if ignored >= 0:  # which class probabilities cannot be combined with
+            gone["soft_target"] = "ignore_index is fixed at a class"
+    return gone

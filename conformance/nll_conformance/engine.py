@@ -195,7 +195,7 @@ class Engine:
             raise UsageError(self._blame(described(raised.error))) from None
         # A loss that cannot reduce returns the rows; "mean" gives one number.
         numbers = family(case.family).numbers(case)
-        if value.numel() != numbers:
+        if case.reduction != "none" and value.numel() != numbers:
             found = tuple(value.shape)
             wanted = "one number" if numbers == 1 else f"{numbers} numbers"
             raise UsageError(

@@ -37,6 +37,8 @@ class Family:
     extra_arguments: tuple[str, ...] = ()
     #: Capabilities that nobody is asked for who does not promise them.
     on_promise: tuple[str, ...] = ()
+    #: Capabilities that a value of an option brings: name -> (option, value).
+    modes: Mapping[str, tuple[str, Scalar]] = field(default_factory=dict)
     #: Tensors whose gradient the plain case asks for.
     differentiable: tuple[str, ...] = ("input",)
     #: The option that says how often the loss comes back, stacked in front.
@@ -62,4 +64,4 @@ class Family:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Every capability that this family knows."""
-        return self.arguments + self.contract + self.on_promise + OPTIONAL
+        return self.arguments + self.contract + self.on_promise + tuple(self.modes) + OPTIONAL

@@ -28,25 +28,23 @@ def curvature_agrees(case: Case, call: Caller, *, penalty: bool = False) -> Judg
     been cut off the graph then shows as zero instead of raising.
     """
     tensors = call.tensors(case)
-    leaf = tensors["input"]
-    # Written out in the rule's reproducer, too.
-    direction = (torch.arange(leaf.numel()) * 5 % 7 - 3).double().view(leaf.shape) / 4
-    value = call.forward(case, tensors)
-    upstream = call.upstream(case, value)
-    if upstream.shape != value.shape:
-        return
-    grad = call.gradient(value, leaf, upstream, create_graph=True)
-    along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
-    along = along + (leaf * 0.0).sum() if penalty else along
-    got = call.gradient(along, leaf, torch.ones_like(along))
-    yield from _curved(case, got, direction)
+    direction = _direction(tensors["input"])
+    got = _reverse_over_reverse(case, call, tensors, direction, penalty=penalty)
+    if got is not None:
+        yield from _curved(case, got, direction)
 
 
 def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
-    """The same by forward mode: the tangent of the gradient along v."""
+    """The same by forward mode: the tangent of the gradient along v.
+
+    Asked only of who can be differentiated twice: torch's ``once_differentiable``, say, refuses
+    a second backward but lets the tangent be lost.
+    """
     tensors = call.tensors(case)
-    leaf = tensors["input"].detach()
-    steps = (torch.arange(leaf.numel()) * 5 % 7 - 3).double().view(leaf.shape) / 4
+    leaf = tensors["input"]
+    direction = _direction(leaf)
+    if _reverse_over_reverse(case, call, tensors, direction) is None:
+        return
     upstream = call.upstream(case, call.forward(case, tensors))
 
     def pulled(logits: torch.Tensor) -> torch.Tensor:
@@ -54,10 +52,34 @@ def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
         assert isinstance(value, torch.Tensor)
         return (value * upstream).sum()
 
+    primal, tangent = (leaf.detach(),), (direction.to(leaf.dtype).to(leaf.device),)
     slope = torch.func.grad(pulled)
-    direction = steps.to(leaf.dtype).to(leaf.device)
-    _, got = call.guard("jvp of grad", lambda: torch.func.jvp(slope, (leaf,), (direction,)))
-    yield from _curved(case, got, steps)
+    _, got = call.guard("jvp of grad", lambda: torch.func.jvp(slope, primal, tangent))
+    yield from _curved(case, got, direction)
+
+
+def _direction(leaf: torch.Tensor) -> torch.Tensor:
+    """The vector v in float64; written out in the rules' reproducers, too."""
+    return (torch.arange(leaf.numel()) * 5 % 7 - 3).double().view(leaf.shape) / 4
+
+
+def _reverse_over_reverse(
+    case: Case,
+    call: Caller,
+    tensors: dict[str, torch.Tensor],
+    direction: torch.Tensor,
+    *,
+    penalty: bool = False,
+) -> torch.Tensor | None:
+    leaf = tensors["input"]
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return None
+    grad = call.gradient(value, leaf, upstream, create_graph=True)
+    along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
+    along = along + (leaf * 0.0).sum() if penalty else along
+    return call.gradient(along, leaf, torch.ones_like(along))
 
 
 def _curved(case: Case, got: torch.Tensor, direction: torch.Tensor) -> Judgement:

@@ -33,7 +33,8 @@ UPSTREAM_KEPT = """
     torch.testing.assert_close(upstream, before, rtol=0, atol=0, equal_nan=True)
 """
 AUTOCAST = """
-    with torch.autocast(input.device.type, dtype=torch.bfloat16):
+    half = torch.float16 if input.dtype == torch.float16 else torch.bfloat16
+    with torch.autocast(input.device.type, dtype=half):
         loss = {call}
     {backward}
 """

@@ -49,12 +49,22 @@ def any_option(draft: Draft, draw: Draw) -> None:
         ("mask", masked),
         ("unbatched", unbatched),
     ]
-    if draft.can("linear_bias"):
-        of_family = family_part(draft.context.family.name, "variations")
-        ways.append(("linear_bias", of_family.biased))
+    ways.append(("linear_bias", biased))
     several_rows(draft, draw)
     possible = [way for need, way in ways if draft.can(need)]
     draw.among(possible or [several_rows])(draft, draw)
+
+
+def biased(draft: Draft, draw: Draw) -> None:
+    """A bias, where a head is part of the loss."""
+    if draft.can("linear_bias"):
+        family_part(draft.context.family.name, "variations").biased(draft, draw)
+
+
+def biased_rows(draft: Draft, draw: Draw) -> None:
+    """Several rows, of biased logits where a head is part of the loss."""
+    several_rows(draft, draw)
+    biased(draft, draw)
 
 
 def every_option(draft: Draft, draw: Draw) -> None:
@@ -103,7 +113,7 @@ def wide(*options: tuple[str, Variation]) -> Variation:
 
 def wide_rows(draft: Draft, draw: Draw) -> None:
     """Rows wider than most blocks, most of them of a width that vectors divide."""
-    classes = draw.among((264, 2056, 1031, 136, 4104, 520))
+    classes = draw.among((264, 2056, 777, 1031, 136, 4104, 520))
     rows = draw.integer(2, 4)
     draft.resize((rows,), min(classes, draft.context.max_elements // rows))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..cases import forward_only, vary
 from ..contract import rule
+from ..judge import truth_of
 from ..model import Case, Finding, Judgement, Measured
 from ..observe import Caller
 
@@ -14,10 +15,13 @@ def simplest(case: Case, call: Caller) -> Judgement:
     seen = call(case)
     yield Measured()
     numbers = call.family.numbers(case)
+    if case.reduction == "none":  # by the target's own choice
+        numbers = truth_of(seen).value.value.numel()
     if seen.value.numel() != numbers:
         expected = "one" if numbers == 1 else str(numbers)
+        found = seen.value.numel()
         yield Finding(
-            f"reduction 'mean' returned {seen.value.numel()} numbers, expected {expected}",
+            f"reduction {case.reduction!r} returned {found} numbers, expected {expected}",
             got=str(tuple(seen.value.shape)),
             want="()" if numbers == 1 else f"({numbers},)",
             kind="shape",

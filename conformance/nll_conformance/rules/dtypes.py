@@ -155,7 +155,9 @@ def autocast_in_float32(case: Case, call: Caller) -> Judgement:
 
 def _under_autocast(case: Case, call: Caller) -> Observation:
     tensors = call.tensors(case)
-    with torch.autocast(case.device, dtype=torch.bfloat16):
+    # float16 in a region of bfloat16 is no usual thing: torch itself cannot stack it there
+    half = torch.float16 if case.dtype == "float16" else torch.bfloat16
+    with torch.autocast(case.device, dtype=half):
         value = call.forward(case, tensors)
     grads: dict[str, torch.Tensor | None] = {}
     if case.upstream is not None and value.shape == case.upstream.shape:

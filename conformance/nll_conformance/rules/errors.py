@@ -44,7 +44,11 @@ def _target_value(draft: Draft, draw: Draw) -> None:
     value = draw.among(values)
     if value == -100:
         draft.options["ignore_index"] = -1
-    draft.edit("target", (tuple(draw.integer(0, size - 1) for size in draft.rows), float(value)))
+    *rest, last = draft.rows
+    # the first label of a sequence is not scored, and need not be looked at
+    first = 1 if rest and last > 1 else 0
+    place = (*(draw.integer(0, size - 1) for size in rest), draw.integer(first, last - 1))
+    draft.edit("target", (place, float(value)))
 
 
 def _hard_rows(draft: Draft, draw: Draw) -> None:

@@ -22,6 +22,7 @@ from ..discover import family_part
 from ..judge import agrees, exact_zero, holds
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
+from ..together import biased_rows
 from ._families import CLASSES
 
 SOURCE = "torch.nn.CrossEntropyLoss: ignore_index"
@@ -140,7 +141,7 @@ def zero_gradient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, all_ignored, option("reduction", "mean")),
+    cases=vary(one_of(several_rows, biased_rows), all_ignored, option("reduction", "mean")),
     source="torch.nn.CrossEntropyLoss: 0/0; libraries that guard it return 0",
     needs=IGNORE,
     families=CLASSES,
@@ -154,7 +155,7 @@ def all_ignored_mean(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, all_ignored, option("reduction", "sum", "none")),
+    cases=vary(one_of(several_rows, biased_rows), all_ignored, option("reduction", "sum", "none")),
     source=SOURCE,
     needs=("ignore_index", "reduction_none", "reduction_sum"),
     families=CLASSES,

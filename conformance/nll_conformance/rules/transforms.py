@@ -193,7 +193,8 @@ def _impossible_classes(draft: Draft, draw: Draw) -> None:
         def function(input):
             return {call}
         direction = ((torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4).to(input)
-        _, forward_mode_derivative = torch.func.jvp(function, (input,), (direction,))
+        _, tangent = torch.func.jvp(function, (input,), (direction,))
+        forward_mode_derivative = tangent.sum()
     """,
 )
 def jvp(case: Case, call: Caller) -> Judgement:
@@ -213,6 +214,8 @@ def jvp(case: Case, call: Caller) -> Judgement:
 
     value, tangent = call.guard("jvp", lambda: torch.func.jvp(loss, (leaf,), (direction,)))
     truth = truth_of(call.observation(case, value, {}, tensors))
+    if not bool(truth.value.value.isfinite().all()):
+        return  # nothing counts: the derivative of 0/0 is anything
     exact = truth.grads["input"]
     along = direction.cpu().double()
     roundoff = torch.finfo(leaf.dtype).eps
@@ -220,4 +223,4 @@ def jvp(case: Case, call: Caller) -> Judgement:
     magnitude = ((exact.value.abs() + exact.bound) * along.abs()).sum()
     bound = 2 * (exact.bound * along.abs()).sum() + size * roundoff * magnitude
     want = Exact((exact.value * along).sum(), bound)
-    yield from compare("forward-mode derivative", tangent, want, case.dtype)
+    yield from compare("forward-mode derivative", tangent.sum(), want, case.dtype)

@@ -45,6 +45,19 @@ def bias_alone_is_frozen(call: Linear) -> Tensor:
 
 
 @linear_mutant(
+    source="huggingface/trl#5575",
+    caught_by=("ignore_index.all_ignored_sum", "ignore_index.all_ignored_mean"),
+)
+def nothing_scored_leaves_the_bias_out(call: Linear) -> Tensor:
+    """Where every row is ignored, the zero that comes out does not hang on the bias."""
+    nothing = bool((call.target == call.ignore_index).all()) and not call.target.is_floating_point()
+    bias = (
+        call.linear_bias.detach() if nothing and call.linear_bias is not None else call.linear_bias
+    )
+    return linear(call.but(linear_bias=bias))
+
+
+@linear_mutant(
     source="fla-org/flash-linear-attention@8c127a6d, #874; linkedin/Liger-Kernel#830",
     caught_by=("linear_cross_entropy.many_rows_of_one_sign",),
     dtypes=("bfloat16", "float16"),

@@ -8,9 +8,12 @@ from ...recipes import TensorRecipe
 
 
 def plain(context: Context, draw: Draw) -> Draft:
-    """``f(input, target)`` with log rates around zero and counts from 0 to 6."""
+    """``f(input, target)`` with log rates around zero and counts from 0 to 6.
+
+    A loss of rates alone gets those.
+    """
     rows = (draw.integer(1, 4), draw.among((3, 1, 2, 5)))
-    return Draft(
+    draft = Draft(
         context=context,
         tensors={
             "input": TensorRecipe(
@@ -28,12 +31,17 @@ def plain(context: Context, draw: Draw) -> Draft:
         rows=rows,
         fit=fit,
     )
+    if not draft.can("log_rate"):
+        rates(draft, draw)
+    if context.fixed.get("full"):  # the derivative of Stirling's term at zero has its own rule
+        draft.change("target", offset=0.125)
+    return draft
 
 
 def everything(draft: Draft, draw: Draw) -> None:
     """Log rates or rates, with or without Stirling's term, another eps."""
     draft.options["full"] = draw.yes()
-    if draft.can("log_input") and draw.yes():
+    if draft.can("rate") and draw.yes():
         rates(draft, draw)
         if draft.can("eps") and draw.yes():
             draft.options["eps"] = 0.25
@@ -87,7 +95,7 @@ def large_log_rates(draft: Draft, draw: Draw) -> None:
 
 def low_log_rates(draft: Draft, draw: Draw) -> None:
     """Log rates far below zero: the exponential vanishes, the product stays."""
-    draft.change("input", offset=draw.among((-20.0, -9.0, -60.0, -200.0)), scale=-2)
+    draft.change("input", offset=draw.among((-20.0, -800.0, -9.0, -60.0, -200.0)), scale=-2)
 
 
 def zero_counts(draft: Draft, draw: Draw) -> None:

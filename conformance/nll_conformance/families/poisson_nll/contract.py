@@ -27,6 +27,7 @@ FAMILY = Family(
         # The dtype of the loss for float16 and bfloat16 inputs.
         "half_output": ("input", "float32"),
     },
+    modes={"log_rate": ("log_input", True), "rate": ("log_input", False)},
     extra_arguments=("size_average", "reduce"),
     differentiable=("input", "target"),
     axes="NxD",

@@ -12,17 +12,18 @@ from ...observe import Caller
 from . import cases
 
 SOURCE = "torch.nn.PoissonNLLLoss"
+LOG_RATE = ("log_rate",)
 STIRLING = "torch.nn.PoissonNLLLoss: for targets above 1; PaddlePaddle#56733, pytorch#28575"
 FULL: Variation = of("full", True)
 
 
-@rule("must", cases=vary(unreduced, forward_only), source=SOURCE)
+@rule("must", cases=vary(unreduced, forward_only), source=SOURCE, needs=LOG_RATE)
 def log_rate(case: Case, call: Caller) -> Judgement:
     """For a log rate the loss of an element is exp(input) - target input."""
     yield from value_agrees(call(case))
 
 
-@rule("must", cases=vary(unreduced, mixed_upstream), source=SOURCE, needs=("gradient",))
+@rule("must", cases=vary(unreduced, mixed_upstream), source=SOURCE, needs=("gradient", *LOG_RATE))
 def log_rate_gradient(case: Case, call: Caller) -> Judgement:
     """For a log rate the gradient is exp(input) - target."""
     yield from gradients_agree(call(case))
@@ -32,6 +33,7 @@ def log_rate_gradient(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(one_of(cases.large_log_rates, cases.low_log_rates), unreduced),
     source=SOURCE,
+    needs=LOG_RATE,
 )
 def extreme_log_rate(case: Case, call: Caller) -> Judgement:
     """Log rates of any size that the dtype's exponential stands are taken as they are."""
@@ -59,7 +61,7 @@ def any_counts(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(cases.rates, unreduced, forward_only),
     source=SOURCE,
-    needs=("log_input",),
+    needs=("rate",),
 )
 def rate(case: Case, call: Caller) -> Judgement:
     """With log_input=False the loss is input - target log(input + eps)."""
@@ -70,7 +72,7 @@ def rate(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(cases.rates, any_reduction, mixed_upstream),
     source=SOURCE,
-    needs=("log_input", "gradient"),
+    needs=("rate", "gradient"),
 )
 def rate_gradient(case: Case, call: Caller) -> Judgement:
     """With log_input=False the gradient is 1 - target / (input + eps)."""
@@ -81,7 +83,7 @@ def rate_gradient(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(one_of(cases.small_rates, cases.large_rates), unreduced),
     source=SOURCE,
-    needs=("log_input",),
+    needs=("rate",),
     share=0.6,
 )
 def extreme_rate(case: Case, call: Caller) -> Judgement:
@@ -93,7 +95,7 @@ def extreme_rate(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(cases.zero_rate, unreduced),
     source="torch.nn.PoissonNLLLoss: eps avoids log(0); pytorch#3336",
-    needs=("log_input",),
+    needs=("rate",),
 )
 def zero_rate(case: Case, call: Caller) -> Judgement:
     """A rate of zero gives finite numbers: log(input + eps) with eps 1e-8 by default."""
@@ -104,7 +106,7 @@ def zero_rate(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(one_of(cases.rates_with_eps, cases.no_eps), any_reduction),
     source=SOURCE,
-    needs=("log_input", "eps"),
+    needs=("rate", "eps"),
 )
 def eps_in_logarithm(case: Case, call: Caller) -> Judgement:
     """Eps is added to the rate inside the logarithm, and only there."""
@@ -115,7 +117,7 @@ def eps_in_logarithm(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(of("eps", 0.25, 1.0, 4.0), any_reduction),
     source=SOURCE,
-    needs=("eps",),
+    needs=("eps", *LOG_RATE),
     share=0.5,
 )
 def no_eps_for_log_rates(case: Case, call: Caller) -> Judgement:
@@ -160,7 +162,7 @@ def full(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(cases.rates, FULL, any_reduction),
     source=STIRLING,
-    needs=("full", "log_input"),
+    needs=("full", "rate"),
     share=0.6,
 )
 def full_rate(case: Case, call: Caller) -> Judgement:
@@ -172,7 +174,7 @@ def full_rate(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(cases.rates, with_target_grad, any_reduction),
     source="torch.autograd: the derivative by the target is -log(input + eps)",
-    needs=("log_input", "gradient", "target_gradient"),
+    needs=("rate", "gradient", "target_gradient"),
     share=0.5,
 )
 def rate_target_gradient(case: Case, call: Caller) -> Judgement:
