@@ -56,6 +56,7 @@ def rule(
     count: int = 0,
     dtypes: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
+    patience: float = 1.0,
     shows: str = "",
 ) -> Callable[[Judge], RuleDraft]:
     """Make a rule of a judge ``(case, call) -> iterator of Finding and Measured``.
@@ -64,7 +65,8 @@ def rule(
     id is its place: module and function name.  ``needs`` names capabilities without which
     the rule is not asked; ``source`` says who demands it; ``cases`` draws its cases;
     ``dtypes`` limits it to those (none named means all); ``share`` is how many cases, as a
-    multiple of the profile's, ``count`` how many whatever the profile.
+    multiple of the profile's, ``count`` how many whatever the profile; ``patience`` multiplies
+    the time limit.
 
     ``shows`` is for rules that do more than call and go backward: what a reproducer does
     between making the tensors and comparing the entry that the finding speaks of (``loss``,
@@ -91,6 +93,7 @@ def rule(
         "count": count,
         "dtypes": dtypes,
         "aliases": aliases,
+        "patience": patience,
         "shows": inspect.cleandoc(shows),
     }
     return lambda judge: RuleDraft(judge, judge.__module__, facts)

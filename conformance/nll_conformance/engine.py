@@ -107,6 +107,7 @@ class Engine:
                     "level": rule.level,
                     "revision": rule.revision,
                     "aliases": list(rule.aliases),
+                    "patience": rule.patience,
                 }
                 for rule in self.rules.values()
             },

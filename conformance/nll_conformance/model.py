@@ -257,6 +257,8 @@ class Rule:
     #: The dtypes it is judged in; none named means all.
     dtypes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    #: How often the time limit it may take: compilers take long.
+    patience: float = 1.0
     #: What a reproducer does with the tensors; nothing: the calls that the rule made.
     shows: str = ""
 

@@ -146,6 +146,7 @@ class IsolatedRunner:
         self._wish = wish
         self._timeout_s = timeout_s
         self._load_timeout_s = load_timeout_s
+        self._patience: dict[str, float] = {}
         self._memory_limit_mb = memory_limit_mb or half_of_memory_mb()
         self._worker: Worker | None = None
         self._seen: Mapping[str, str] = {}
@@ -210,7 +211,8 @@ class IsolatedRunner:
         for attempt in (1, 2):
             try:
                 self._ready()
-                return self._alone(revive(self._ask(message, self._timeout_s)))
+                limit_s = self._patience.get(rule, 1.0) * self._timeout_s
+                return self._alone(revive(self._ask(message, limit_s)))
             except WorkerLost as lost:
                 if self._case is None and attempt == 1 and not isinstance(lost, WorkerTimedOut):
                     self._drop()  # it died of an earlier rule, between two: not of this one
@@ -282,6 +284,7 @@ class IsolatedRunner:
         """Have the worker load the target."""
         answer = self._ask({"op": "load", "wish": self._wish.to_json()}, self._load_timeout_s)
         assert isinstance(answer, dict)
+        self._patience = {rule: facts["patience"] for rule, facts in answer["rules"].items()}
         return answer
 
     def _drop(self) -> None:

@@ -118,6 +118,7 @@ def default_device(case: Case, call: Caller) -> Judgement:
     from_profile="standard",
     share=0.05,
     dtypes=("float32",),
+    patience=4.0,
     shows="""
         def function({names}):
             return {call}

@@ -160,8 +160,13 @@ IMPLEMENTATIONS = (
         variant(__name__, f"poisson_{name}", family="poisson_nll")
         for name in ("in_double", "by_xlogy")
     ),
-    *(
-        variant(__name__, f"poisson_{name}", family="poisson_nll", dtypes=SHORTER)
-        for name in ("by_distribution", "by_power")
+    variant(__name__, "poisson_by_power", family="poisson_nll", dtypes=SHORTER),
+    # the rate of a log rate below -745 is 0, and its logarithm lost
+    variant(
+        __name__,
+        "poisson_by_distribution",
+        family="poisson_nll",
+        dtypes=SHORTER,
+        lacks=("log_rate",),
     ),
 )
