@@ -79,6 +79,38 @@ def test_value_and_gradient(
 
 
 @each_loss
+@pytest.mark.parametrize("upstream", [1.0, 0.25, 3.0, 8192.0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_short_gradients_are_rounded_once(
+    loss: Callable[..., Tensor], dtype: torch.dtype, upstream: float
+) -> None:
+    given, target = (4 * random(9, 1500)).to(dtype), torch.arange(9)
+    exact = given.double().requires_grad_()
+    F.cross_entropy(exact, target).backward()
+    assert exact.grad is not None
+    want = exact.grad * upstream
+    for options in ({}, {"retain_graph": True}):
+        leaf = given.clone().requires_grad_()
+        value = loss(leaf.clone(), target)
+        value.backward(torch.full_like(value, upstream, dtype=dtype), **options)
+        assert leaf.grad is not None
+        half_step = want.abs() * torch.finfo(dtype).eps / 2
+        smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+        assert ((leaf.grad.double() - want).abs() <= 1.01 * half_step + smallest).all()
+
+
+@each_loss
+def test_both_gradients_at_once(loss: Callable[..., Tensor]) -> None:
+    given, given_target = random(4, 6), random(4, 6, seed=2).softmax(1)
+    found = []
+    for function in (F.cross_entropy, loss):
+        leaf, target = given.clone().requires_grad_(), given_target.clone().requires_grad_()
+        function(leaf.clone(), target).backward()
+        found.append((leaf.grad, target.grad))
+    torch.testing.assert_close(found[1], found[0])
+
+
+@each_loss
 def test_probabilities_and_their_gradient(loss: Callable[..., Tensor]) -> None:
     given, weight = random(4, 6, 3), random(6).abs()
     target = random(4, 6, 3, seed=2).softmax(1).requires_grad_()

@@ -181,6 +181,8 @@ class _Fused(torch.autograd.Function):
         # over 16-bit logits it would be too early: they may be needed again
         ctx.early = reduction != "none" and (ctx.scalable or into is not None)
         ctx.factor, ctx.target_dtype = rows.factor(reduction), target.dtype
+        # before the logits may be overwritten
+        to_target = _target_gradient(rows, weight, label_smoothing) if by_target else None
         found = None
         if by_input and ctx.early:
             gradient = _place(rows.logits, input, into)
@@ -189,12 +191,11 @@ class _Fused(torch.autograd.Function):
         else:
             engine.loss(rows)
             losses = rows.losses().reshape(rows.logits.shape[:-1])
-        by_target = _target_gradient(rows, weight, label_smoothing) if by_target else None
         # what backward may read is saved: a change is then noticed
         again: tuple[Tensor | None, ...] = (None,) * 3
         if not (ctx.early and ctx.scalable):
             again = (input.detach() if by_input else None, target, weight)
-        ctx.save_for_backward(found, by_target, *again)
+        ctx.save_for_backward(found, to_target, *again)
         del rows.logits  # saved above, where it is needed
         return rows.reduced(reduction, losses).to(input.dtype)
 
