@@ -84,7 +84,7 @@ def _reverse_over_reverse(
 
 def _curved(case: Case, got: torch.Tensor, direction: torch.Tensor) -> Judgement:
     want, magnitude = _exact(case, direction)
-    bound = ALLOWED_ROUNDOFFS * UNIT_ROUNDOFF[got.dtype] * magnitude
+    bound = ALLOWED_ROUNDOFFS * UNIT_ROUNDOFF[getattr(torch, case.dtype)] * magnitude
     yield from compare("second derivative", got, Exact(want, bound), case.dtype)
 
 
