@@ -72,7 +72,7 @@ _OPTIONS = (
         callback=one_of(PROFILES, "profile"),
         metavar="|".join(PROFILES),
     ),
-    click.option("--rules", multiple=True, metavar="GLOB", help="Only these; repeatable."),
+    listing("--rules", metavar="GLOB", help="Only these; repeatable."),
     click.option("--random", is_flag=True, help="Explore with a new seed each time."),
     click.option("--seed", type=int, default=None, help="Default: 0."),
     click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time."),
