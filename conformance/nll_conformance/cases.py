@@ -216,6 +216,16 @@ def one_of(*variations: Variation) -> OneOf:
     return OneOf(variations)
 
 
+def all_of(*variations: Variation) -> Variation:
+    """Several variations, one after the other."""
+
+    def apply(draft: Draft, draw: Draw) -> None:
+        for variation in variations:
+            variation(draft, draw)
+
+    return apply
+
+
 def vary(*variations: Variation) -> Callable[[Context], st.SearchStrategy[Case]]:
     """The cases of a rule: the family's plain call with these things changed in turn."""
 

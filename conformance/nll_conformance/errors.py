@@ -29,23 +29,20 @@ class TargetRaised(Exception):
         self.during = during
 
 
-#: More choices than these are not all named in a message.
+#: Of more choices than these a message names only the nearest.
 MOST_NAMED = 60
+#: What ``nll-conformance list`` lists, and how it calls it.
+LISTED = {"rule": "rules", "implementation": "implementations"}
 
 
 def unknown(what: str, given: str, choices: Iterable[str]) -> UsageError:
-    """The error for a name that is none of ``choices``, with the nearest one.
-
-    Of very many choices (all rules) those of the same theme are named, and where the rest is.
-    """
+    """The error for a name that is none of ``choices``, with the nearest one."""
     known = sorted(choices)
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     text = ", ".join(known)
     if len(known) > MOST_NAMED:
-        theme = (near[0] if near else given).partition(".")[0]
-        named = [name for name in known if name.partition(".")[0] == theme]
-        named = named or sorted({name.partition(".")[0] + ".*" for name in known})
-        rest = f"{len(known)} in all: nll-conformance list {what}s"
-        text = f"{', '.join(named[:MOST_NAMED])} ({rest})"
+        like = difflib.get_close_matches(given, known, n=12, cutoff=0.0)
+        where = f"; nll-conformance list {LISTED[what]}" if what in LISTED else ""
+        text = f"{', '.join(sorted(like))} ({len(like)} of {len(known)}{where})"
     return UsageError(f"unknown {what} {given!r}.{hint} Valid: {text}.")

@@ -234,6 +234,7 @@ def _class_sum_error(soft: Softened, spread: torch.Tensor, size: torch.Tensor) -
 
 def _through_the_maximum(rows: Rows, how: Arithmetic, strength: torch.Tensor) -> torch.Tensor:
     """What is left of the gradient's sum over the classes, at the largest logits: ``(R, C)``."""
+    # the sum's terms, the pull of the softmax and that of the target, are |W| and sum |a| in size
     left = 2 * (how.compute.u * own_height(rows.classes) + how.rows.u) * strength
     largest = rows.gap == 0.0
     if rows.hole is not None:

@@ -94,6 +94,7 @@ def test_short_gradients_are_rounded_once(
         value = loss(leaf.clone(), target)
         value.backward(torch.full_like(value, upstream, dtype=dtype), **options)
         assert leaf.grad is not None
+        # one rounding to 16 bits; a hundredth of it for the float32 inside
         half_step = want.abs() * torch.finfo(dtype).eps / 2
         smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
         assert ((leaf.grad.double() - want).abs() <= 1.01 * half_step + smallest).all()

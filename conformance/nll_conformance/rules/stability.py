@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..cases import any_reduction, forward_only, one_of, option, unreduced, vary
+from ..cases import all_of, any_reduction, forward_only, one_of, option, unreduced, vary
 from ..classification import (
     COMMON_OFFSETS,
     block_maximum,
@@ -33,7 +33,7 @@ def wrong_target_is_linear(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(huge_logits, huge_images), any_reduction),
+    cases=vary(one_of(all_of(huge_logits, unreduced), all_of(huge_images, any_reduction))),
     source=SOURCE,
     families=LOGITS,
 )
@@ -78,7 +78,7 @@ def many_equal_classes(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(masked_classes, masked_images), any_reduction),
+    cases=vary(one_of(all_of(masked_classes, unreduced), all_of(masked_images, any_reduction))),
     source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
     families=GIVEN_LOGITS,
 )

@@ -182,12 +182,12 @@ class _Fused(torch.autograd.Function):
         ctx.early = reduction != "none" and (ctx.scalable or into is not None)
         ctx.factor, ctx.target_dtype = rows.factor(reduction), target.dtype
         # before the logits may be overwritten
-        to_target = _target_gradient(rows, weight, label_smoothing) if by_target else None
-        found = None
+        slope = _target_gradient(rows, weight, label_smoothing) if by_target else None
+        ready = None
         if by_input and ctx.early:
             gradient = _place(rows.logits, input, into)
             losses = engine.early(rows, gradient, ctx.factor)
-            found = _delivered(gradient, input, into)
+            ready = _delivered(gradient, input, into)
         else:
             engine.loss(rows)
             losses = rows.losses().reshape(rows.logits.shape[:-1])
@@ -195,7 +195,7 @@ class _Fused(torch.autograd.Function):
         again: tuple[Tensor | None, ...] = (None,) * 3
         if not (ctx.early and ctx.scalable):
             again = (input.detach() if by_input else None, target, weight)
-        ctx.save_for_backward(found, to_target, *again)
+        ctx.save_for_backward(ready, slope, *again)
         del rows.logits  # saved above, where it is needed
         return rows.reduced(reduction, losses).to(input.dtype)
 
@@ -203,18 +203,18 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient that forward has found, scaled; or that of a second sweep."""
         refuse_second_derivative()
-        found, by_target, input, _, _ = ctx.saved_tensors
+        ready, slope, input, _, _ = ctx.saved_tensors
         pull = (upstream.double() * ctx.factor).reshape(-1)
         pull = pull.expand(ctx.rows.found.shape[1]).contiguous()
         to_input = to_target = None
         if ctx.needs_input_grad[0]:
-            if ctx.early and (ctx.scalable or _is_exact(found, upstream)):
-                to_input = _scaled(found, upstream)
+            if ctx.early and (ctx.scalable or _is_exact(ready, upstream)):
+                to_input = _scaled(ready, upstream)
             else:
                 to_input = _late(ctx, input, pull)
         if ctx.needs_input_grad[1]:
-            scale = pull.reshape(by_target.shape[:-1]).unsqueeze(-1)
-            to_target = _classes_back(by_target * scale).to(ctx.target_dtype)
+            scale = pull.reshape(slope.shape[:-1]).unsqueeze(-1)
+            to_target = _classes_back(slope * scale).to(ctx.target_dtype)
         return to_input, to_target, None, None, None, None
 
 

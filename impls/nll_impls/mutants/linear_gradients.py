@@ -50,10 +50,9 @@ def bias_alone_is_frozen(call: Linear) -> Tensor:
 )
 def nothing_scored_leaves_the_bias_out(call: Linear) -> Tensor:
     """Where every row is ignored, the zero that comes out does not hang on the bias."""
-    nothing = bool((call.target == call.ignore_index).all()) and not call.target.is_floating_point()
-    bias = (
-        call.linear_bias.detach() if nothing and call.linear_bias is not None else call.linear_bias
-    )
+    bias, hard = call.linear_bias, not call.target.is_floating_point()
+    if bias is not None and hard and bool((call.target == call.ignore_index).all()):
+        bias = bias.detach()
     return linear(call.but(linear_bias=bias))
 
 

@@ -32,8 +32,7 @@ def target_clamped(call: Call) -> Tensor:
 @mutant(source="pytorch/pytorch#5296", caught_by=("errors.target_out_of_range",))
 def target_unchecked_without_reduction(call: Call) -> Tensor:
     """Unreduced, a target outside [0, C) is scored as the class that it falls on, going round."""
-    rows = call.rows() if call.reduction != "none" or call.soft else None
-    if rows is not None or not call.input.numel():
+    if call.reduction != "none" or call.soft or not call.input.numel():
         return cross_entropy(call)
     classes = call.input.shape[1 if call.input.dim() > 1 else 0]
     inside = torch.where(call.target == call.ignore_index, call.target, call.target % classes)

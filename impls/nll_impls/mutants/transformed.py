@@ -36,6 +36,7 @@ class _Forward(torch.autograd.Function):
 @mutant(source="google-deepmind/optax#1762", caught_by=("transforms.jvp",))
 def tangent_of_impossible_class(call: Call) -> Tensor:
     """The forward-mode derivative is NaN where a class is impossible."""
+    # torch declares no types for apply
     logits: Tensor = _Forward.apply(call.input)  # type: ignore[no-untyped-call]
     return cross_entropy(call.but(input=logits))
 
@@ -75,6 +76,7 @@ def tangent_of_gradient_dropped(call: Call) -> Tensor:
     if not rows.logits.numel():
         return cross_entropy(call)
     below = rows.logits - rows.logits.detach().amax(-1, keepdim=True)
+    # torch declares no types for apply
     total, _ = _Normalizer.apply(below)  # type: ignore[no-untyped-call]
     return reduced(rows, kept(rows, row_losses(rows, below - total.unsqueeze(-1))))
 
@@ -120,6 +122,7 @@ def averaged_under_vmap(call: Call) -> Tensor:
 @mutant(source="pytorch/pytorch#105736, #90916", caught_by=("transforms.vmap",))
 def negative_ignored_under_vmap(call: Call) -> Tensor:
     """Under vmap a negative ignore index is a class, counted from the end."""
+    # torch has no public way to ask
     batched = torch._C._functorch.is_batchedtensor(call.target)  # noqa: SLF001
     if not batched or call.ignore_index >= 0 or call.soft:
         return cross_entropy(call)
