@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from nll_conformance.errors import UsageError
 from nll_conformance.model import Implementation
 from nll_conformance.options import Options
 from nll_impls.third_party import __main__ as page
-from nll_impls.third_party import implementations
+from nll_impls.third_party import _findings, implementations
 from nll_impls.third_party._findings import FOLDER, KINDS, Finding, packages
 from nll_impls.third_party._package import FromPackages, from_package
 
@@ -120,3 +121,17 @@ def test_is_called_where_it_is_installed(loss: Implementation) -> None:
         loss.name, profile="quick", rules=("call.simplest",), dtype=loss.dtypes[:1], timeout=120
     )
     assert [result.outcome for result in report.results] == ["pass"]
+
+
+@pytest.mark.parametrize("text", ["[[finding]\n", 'distribution = "x"\n'])
+def test_unreadable_findings_are_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mypackage.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(_findings, "FOLDER", tmp_path)
+    packages.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"mypackage\.toml"):
+            packages()
+    finally:
+        packages.cache_clear()

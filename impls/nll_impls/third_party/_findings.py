@@ -70,12 +70,15 @@ def packages() -> tuple[Package, ...]:
 
 
 def _read(path: Path) -> Package:
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
-    findings = tuple(
-        Finding(**{key: _frozen(value) for key, value in each.items()})
-        for each in data.get("finding", ())
-    )
-    return Package(data["distribution"], data["confirmed"], tuple(data["read"]), findings)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        findings = tuple(
+            Finding(**{key: _frozen(value) for key, value in each.items()})
+            for each in data.get("finding", ())
+        )
+        return Package(data["distribution"], data["confirmed"], tuple(data["read"]), findings)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name}: {type(error).__name__}: {error}") from error
 
 
 def _frozen(value: Any) -> Any:
