@@ -113,17 +113,19 @@ def lacking(report: Report, implementation: str, rules: Mapping[str, RuleFacts])
     """Capabilities that ``implementation`` seems not to be meant for.
 
     Those needed by must-rules that fail, where every failing rule that needs it fails
-    because the call raised, and no rule that needs it passes.
+    because the call raised, and no rule that needs it passes but those that refusals pass.
     """
     raised: set[str] = set()
     working: set[str] = set()
     for result in report.of(implementation):
-        needs = rules[result.rule].needs if result.rule in rules else ()
-        if result.outcome in BAD_OUTCOMES:
-            refused = result.finding == "raised" and result.level == "must"
-            (raised if refused else working).update(needs)
-        elif result.outcome in ("pass", "unexpected_pass", "expected_failure"):
-            working.update(needs)
+        facts = rules.get(result.rule, RuleFacts("", ""))
+        refused = result.outcome in BAD_OUTCOMES and result.finding == "raised"
+        if refused and result.level == "must":
+            raised.update(facts.needs)
+        wrong = result.outcome in BAD_OUTCOMES and not refused
+        passed = result.outcome in ("pass", "unexpected_pass", "expected_failure")
+        if wrong or (passed and not facts.refusal_passes):
+            working.update(facts.needs)
     promised = set(report.described(implementation).get("promises", ()))
     return tuple(sorted(raised - working - promised))
 

@@ -237,7 +237,7 @@ def place(draft: Draft, flat: int) -> tuple[int, ...]:
     return tuple(reversed(index))
 
 
-def _some_rows(draft: Draft, draw: Draw, least: int = 1) -> list[tuple[int, ...]]:
+def some_rows(draft: Draft, draw: Draw, least: int = 1) -> list[tuple[int, ...]]:
     """A few rows, at least one and not all where there is a choice."""
     total = math.prod(draft.rows)
     most = max(least, total - 1)
@@ -258,7 +258,7 @@ def ignored(value: int = IGNORED, *others: int) -> Variation:
     def ignore(draft: Draft, draw: Draw) -> None:
         index = draw.among((value, *others))
         draft.options["ignore_index"] = index
-        rows = _some_rows(draft, draw)
+        rows = some_rows(draft, draw)
         if 0 <= index < draft.classes:
             return  # the targets meet it by themselves; force one row as well
         draft.edit("target", *((row, float(index)) for row in rows))
@@ -270,7 +270,7 @@ def ignored_class(draft: Draft, draw: Draw) -> None:
     """The ignore index is one of the classes."""
     index = draw.integer(0, draft.classes - 1)
     draft.options["ignore_index"] = index
-    draft.edit("target", *((row, float(index)) for row in _some_rows(draft, draw)))
+    draft.edit("target", *((row, float(index)) for row in some_rows(draft, draw)))
 
 
 def all_ignored(draft: Draft, draw: Draw) -> None:
@@ -315,7 +315,7 @@ def nonfinite_ignored(draft: Draft, draw: Draw) -> None:
 def masked(draft: Draft, draw: Draw) -> None:
     """A mask leaves some rows out (at least one counts)."""
     draft.tensors["mask"] = TensorRecipe("constant", draft.rows, "bool", offset=1.0)
-    draft.edit("mask", *((row, 0.0) for row in _some_rows(draft, draw)))
+    draft.edit("mask", *((row, 0.0) for row in some_rows(draft, draw)))
 
 
 def all_masked(draft: Draft, draw: Draw) -> None:
@@ -335,7 +335,7 @@ def weighted(draft: Draft, draw: Draw) -> None:
         seed=draw.integer(0, 40),
     )
     if draw.yes():
-        draft.change("weight", regime="scatter", scale=-2, offset=1.125)
+        draft.change("weight", regime="scatter", scale=-2, offset=1.1)
 
 
 def mostly_ones(draft: Draft, draw: Draw) -> None:

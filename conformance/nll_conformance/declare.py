@@ -40,7 +40,10 @@ class Subject:
     precision: Precision = "rounded_rows"
     divergences: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
-    style: str = "function"
+    #: Of a module class: what is passed to ``forward``, not the constructor.  None: no class.
+    forward_only: frozenset[str] | None = None
+    #: Defaults of its signature that are not its family's.
+    own_defaults: Mapping[str, Scalar] = field(default_factory=dict)
     #: What of torch or the standard library its import replaced (and the suite put back).
     replaced: tuple[str, ...] = ()
 
@@ -110,7 +113,8 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
     if declared is None:
         declared, word = _registered_as(loss, name)
     _require_callable(loss, name)
-    parameters = _parameters(loss)
+    signature = _signature(loss)
+    parameters = tuple(p.name for p in signature)
     wanted = amendments.family or (declared.family if declared else "")
     assumed = not wanted
     contract = family(wanted or infer_family(parameters))
@@ -118,7 +122,11 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
         declared = Implementation(name=name, load=lambda: loss, family=contract.name)
     declared = _amended(replace(declared, family=contract.name), amendments)
     _validate(declared, contract)
-    fixed, style, function = _fixed(loss, contract)
+    forward_only = _forward_only(loss) if _is_module_class(loss) else None
+    if forward_only is None:
+        fixed, function = _fixed(loss, contract), loss
+    else:
+        fixed, function = {}, functools.partial(_construct_and_call, loss, forward_only)
     absent = _absent(declared, contract, parameters, fixed)
     return Subject(
         implementation=declared,
@@ -130,18 +138,34 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
         precision=declared.precision or "rounded_rows",
         divergences=dict(declared.divergences),
         fixed=fixed,
-        style=style,
+        forward_only=forward_only,
+        own_defaults={
+            p.name: p.default
+            for p in signature
+            if p.name not in fixed and _differs(p.default, contract.defaults.get(p.name))
+        },
     )
+
+
+def _differs(own: Any, default: Scalar) -> bool:
+    """Whether both are values, and others."""
+    return default is not None and isinstance(own, (str, int, float)) and own != default
 
 
 def _declaration(target: Any, name: str) -> tuple[Implementation | None, str]:
     if isinstance(target, Implementation):
         known = registered().get(target.name)
         return target, "registered" if known is target else "target"
-    declared = getattr(target, ATTRIBUTE, None)
+    declared = getattr(_bare(target), ATTRIBUTE, None)
     if isinstance(declared, Implementation):
-        return replace(declared, name=name), "target"
+        # the target may be a partial, an instance, a wrapper of what was declared
+        return replace(declared, name=name, load=lambda: target), "target"
     return None, "inferred"
+
+
+def _bare(target: Any) -> Any:
+    """What a partial fixes options of."""
+    return _bare(target.func) if isinstance(target, functools.partial) else target
 
 
 def _registered_as(loss: Any, name: str) -> tuple[Implementation | None, str]:
@@ -150,7 +174,7 @@ def _registered_as(loss: Any, name: str) -> tuple[Implementation | None, str]:
     That is the function of a partial, the class of a module.  Only implementations whose load
     is cheap to compare are asked: those that declare where they live.
     """
-    bare = loss.func if isinstance(loss, functools.partial) else loss
+    bare = _bare(loss)
     bare = type(bare) if _is_module(bare) else bare
     for item in registered().values():
         where = getattr(item.load, "target", None)
@@ -190,8 +214,8 @@ def _is_module(loss: Any) -> bool:
     return isinstance(loss, torch.nn.Module)
 
 
-def _parameters(loss: Any) -> tuple[str, ...]:
-    """Parameter names of the call; of a module class, constructor's and forward's."""
+def _signature(loss: Any) -> tuple[inspect.Parameter, ...]:
+    """Named parameters of the call; of a module class, constructor's and forward's."""
     try:
         if _is_module_class(loss):
             own = list(inspect.signature(loss).parameters.values())
@@ -203,7 +227,7 @@ def _parameters(loss: Any) -> tuple[str, ...]:
     except (TypeError, ValueError):  # a builtin without a signature
         return ()
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return tuple(p.name for p in own if p.kind not in variadic)
+    return tuple(p for p in own if p.kind not in variadic)
 
 
 def infer_family(parameters: Iterable[str]) -> str:
@@ -277,33 +301,35 @@ def _validate(declared: Implementation, contract: Family) -> None:
                 raise unknown(what, item, known)
 
 
-def _fixed(loss: Any, contract: Family) -> tuple[dict[str, Scalar], str, Callable[..., Any]]:
-    """Options that the target has set itself, how it is called, and the uniform call."""
-    if _is_module_class(loss):
-        return {}, "module", functools.partial(_construct_and_call, loss)
+def _fixed(loss: Any, contract: Family) -> dict[str, Scalar]:
+    """Options that the target has set itself."""
     if _is_module(loss):
         found = {name: getattr(loss, name) for name in contract.defaults if hasattr(loss, name)}
         given = {name: getattr(loss, name, None) for name in contract.tensors}
-        style = "module instance"
     elif isinstance(loss, functools.partial):
         found = {k: v for k, v in loss.keywords.items() if k in contract.defaults}
         given = {k: v for k, v in loss.keywords.items() if k in contract.tensors}
-        style = "function"
     else:
-        return {}, "function", loss
+        return {}
     tensors = [name for name, value in given.items() if value is not None]
     if tensors:
         raise UsageError(
             f"the target has {' and '.join(tensors)} built in; its cases would all have that "
             "size. Check the class or function itself instead."
         )
-    return found, style, loss
+    return found
 
 
-def _construct_and_call(loss: Any, *tensors: Any, **options: Any) -> Any:
+def _forward_only(loss: Any) -> frozenset[str]:
+    """Parameters that ``forward`` of a module class has and its constructor has not."""
+    constructor = inspect.signature(loss).parameters
+    _, *late = inspect.signature(loss.forward).parameters
+    return frozenset(late) - constructor.keys()
+
+
+def _construct_and_call(loss: Any, late: frozenset[str], *tensors: Any, **options: Any) -> Any:
     """An ``nn.Module`` class: options (and weights) to the constructor, tensors to forward."""
-    late = {"mask"} & options.keys()
-    forward = {name: options.pop(name) for name in late}
+    forward = {name: options.pop(name) for name in late & options.keys()}
     return loss(**options)(*tensors, **forward)
 
 

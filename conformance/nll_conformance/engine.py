@@ -6,6 +6,7 @@ The same engine serves a supervised worker and a run within the process.
 from __future__ import annotations
 
 import fnmatch
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from . import shared, state
+from . import shared, shown, state
 from .cases import Variation, forward_only, simplest
 from .declare import Amendments, Subject, subject_of
 from .discover import family, family_names, family_part, rules, rules_of
@@ -34,12 +35,14 @@ from .run import (
     replay_case,
     run_rule,
 )
-from .targets import Lazily, resolve
+from .targets import resolve
 from .wish import Wish
 
 SIMPLEST = "call.simplest"
+#: What the reproducers of rules do that a refusal passes.
+REFUSALS = tuple(inspect.cleandoc(text) for text in (shown.RAISES, shown.RIGHT_OR_RAISES))
 #: Themes whose failures may come of a classic mistake as a whole.
-MISTAKABLE = ("values", "reductions", *family_names())
+MISTAKABLE = ("call", "values", "reductions", *family_names())
 
 
 class Engine:
@@ -104,6 +107,7 @@ class Engine:
                     "sentence": rule.sentence,
                     "source": rule.source,
                     "needs": list(rule.needs),
+                    "refusal_passes": rule.shows in REFUSALS,
                     "level": rule.level,
                     "revision": rule.revision,
                     "aliases": list(rule.aliases),
@@ -215,6 +219,8 @@ class Engine:
             f"target {self.wish.target!r} cannot be called as {family(contract).call} "
             f"(family {contract}): {what}"
         )
+        for name, value in self.subject.own_defaults.items():
+            text += f"; its default of {name} is {value!r}"
         fitting = [name for name in family_names() if name != contract and self._fits(name)]
         if fitting:
             return f"{text}. The call of family {fitting[0]!r} works: add --family {fitting[0]}"
@@ -303,7 +309,7 @@ class Engine:
             self._where(),
             finding=finding,
             shows=self.rules[case.rule].shows if case.rule in self.rules else "",
-            style="module" if self.subject.style == "module" else "function",
+            forward_only=self.subject.forward_only,
             load="()" if hasattr(load, "where") else ".load()" if self._needs_load() else "",
             fixed=self.subject.fixed,
             mutates=self.subject.implementation.mutates,
@@ -312,14 +318,12 @@ class Engine:
     def _where(self) -> str:
         """Where the loss can be imported from, if that is known."""
         load = self.subject.implementation.load
-        if isinstance(load, Lazily):
-            return load.target
-        return str(getattr(load, "where", self.wish.target))
+        return str(getattr(load, "target", getattr(load, "where", self.wish.target)))
 
     def _needs_load(self) -> bool:
         """Whether the target names an Implementation and not the loss itself."""
         load = self.subject.implementation.load
-        return self._found_implementation and not isinstance(load, Lazily)
+        return self._found_implementation and not hasattr(load, "target")
 
     def unsupported(self, rule_id: str) -> str:
         """Why a rule cannot be asked of this subject; empty if it can."""

@@ -61,7 +61,9 @@ class Loaded:
     def facts(self) -> dict[str, RuleFacts]:
         """What renderers say of its rules."""
         return {
-            rule: RuleFacts(facts["sentence"], facts["source"], tuple(facts["needs"]))
+            rule: RuleFacts(
+                facts["sentence"], facts["source"], tuple(facts["needs"]), facts["refusal_passes"]
+            )
             for rule, facts in self.plan["rules"].items()
         }
 

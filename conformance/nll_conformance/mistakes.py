@@ -68,6 +68,11 @@ def looks_like(subject: Subject) -> str | None:
 
 
 def _look(subject: Subject) -> str | None:
+    for name, default in subject.own_defaults.items():
+        return (
+            f"its default of {name} is {default!r}, not this family's; a partial of it that sets "
+            f"{name} is judged as that"
+        )
     calls = list(_calls(subject))
     caller = Caller(subject, lambda case: None)
     probes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -139,11 +139,21 @@ class Caller:
         self, value: torch.Tensor, leaf: torch.Tensor, upstream: torch.Tensor, **options: Any
     ) -> torch.Tensor:
         """The gradient of one tensor by ``torch.autograd.grad``; what that raises is the loss's."""
+        return self.gradients(value, [leaf], upstream, **options)[0]
+
+    def gradients(
+        self,
+        value: torch.Tensor,
+        leaves: Sequence[torch.Tensor],
+        upstream: torch.Tensor,
+        **options: Any,
+    ) -> list[torch.Tensor]:
+        """The gradients of several tensors by one ``torch.autograd.grad``."""
         found = self.guard(
             "torch.autograd.grad",
-            lambda: torch.autograd.grad(value, leaf, upstream, **options)[0],
+            lambda: torch.autograd.grad(value, leaves, upstream, **options),
         )
-        return plain_tensor("torch.autograd.grad returned", found)
+        return [plain_tensor("torch.autograd.grad returned", tensor) for tensor in found]
 
     def guard(self, during: str, work: Callable[[], Any]) -> Any:
         """Run foreign ``work``; what it raises is TargetRaised, what it changed is put back."""

@@ -124,8 +124,8 @@ class Gathered:
         name = payload["run"]
         if name not in self._runs and "header" in payload:
             rules = {
-                rule: RuleFacts(sentence, source, tuple(needs))
-                for rule, (sentence, source, needs) in payload["facts"].items()
+                rule: RuleFacts(sentence, source, tuple(needs), refusal_passes)
+                for rule, (sentence, source, needs, refusal_passes) in payload["facts"].items()
             }
             self._runs[name] = _Run(
                 dict(payload["header"]), rules, set(payload["planned"]), payload["strict"]

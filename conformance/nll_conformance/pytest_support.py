@@ -317,7 +317,7 @@ class Judging:
             payload["header"] = plain(check.run.header)
             payload["planned"] = check.run.planned
             payload["facts"] = {
-                rule: [facts.sentence, facts.source, list(facts.needs)]
+                rule: [facts.sentence, facts.source, list(facts.needs), facts.refusal_passes]
                 for rule, facts in check.run.rules.items()
             }
         return json.dumps(payload)

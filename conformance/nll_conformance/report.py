@@ -66,11 +66,15 @@ class Header(TypedDict):
 
 @dataclass(frozen=True)
 class RuleFacts:
-    """What a renderer says of a rule: its sentence, who says so, and what it needs."""
+    """What a renderer says of a rule: its sentence, who says so, and what it needs.
+
+    A rule that ``refusal_passes`` says nothing of what a loss can do, but of what it refuses.
+    """
 
     sentence: str
     source: str
     needs: tuple[str, ...] = ()
+    refusal_passes: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,26 +20,24 @@ from .reproducer_tensors import helpers, literal, tensor_lines
 if TYPE_CHECKING:
     from .recipes import TensorRecipe
 
-Style: TypeAlias = Literal["function", "module"]
 #: What makes the loss of what the target names: a call, or the ``load`` of an Implementation.
 Load: TypeAlias = Literal["", "()", ".load()"]
 
 #: Tensors that every call of some family needs: they go by position, in this order.
 POSITIONAL = ("input", "linear_weight", "target", "var")
-#: Tensors that an ``nn.Module`` takes in its constructor.
-CONSTRUCTOR = ("weight", "pos_weight")
 
 
 @dataclass(frozen=True)
 class Loss:
     """How a program calls the loss.
 
-    ``style`` "module" passes options to the constructor.  ``fixed`` options belong to the
-    target and are not passed; of the tensors that it ``mutates`` it gets copies.
+    A module class has ``forward_only``: what else is given goes to its constructor.  ``fixed``
+    options belong to the target and are not passed; of the tensors that it ``mutates`` it gets
+    copies.
     """
 
     name: str
-    style: Style = "function"
+    forward_only: Collection[str] | None = None
     fixed: Collection[str] = ()
     mutates: tuple[str, ...] = ()
 
@@ -49,13 +47,12 @@ class Loss:
         given = {name: f"{name}.clone()" if name in copied else name for name, _ in case.recipe}
         positional = [given.pop(name) for name in POSITIONAL if name in given]
         options = {k: literal(v) for k, v in case.options if k not in self.fixed}
-        name = self.name
-        if self.style == "module":
-            made = {k: v for k, v in given.items() if k in CONSTRUCTOR} | options
-            given = {k: v for k, v in given.items() if k not in CONSTRUCTOR}
-            name, options = f"{name}({', '.join(f'{k}={v}' for k, v in made.items())})", {}
-        keywords = [f"{k}={v}" for k, v in (given | options).items()]
-        return f"{name}({', '.join([*positional, *keywords])})"
+        name, keywords = self.name, given | options
+        if self.forward_only is not None:
+            made = {k: v for k, v in keywords.items() if k not in self.forward_only}
+            keywords = {k: v for k, v in keywords.items() if k in self.forward_only}
+            name = f"{name}({', '.join(f'{k}={v}' for k, v in made.items())})"
+        return f"{name}({', '.join([*positional, *(f'{k}={v}' for k, v in keywords.items())])})"
 
 
 def program(
@@ -64,7 +61,7 @@ def program(
     *,
     finding: Finding | None = None,
     shows: str = "",
-    style: Style = "function",
+    forward_only: Collection[str] | None = None,
     load: Load = "",
     fixed: Collection[str] = (),
     mutates: tuple[str, ...] = (),
@@ -85,7 +82,7 @@ def program(
     recipes = [recipe for each in own for _, recipe in _tensors(each)]
     words = set(re.findall(r"[A-Za-z_]\w*", shows))
     found, name = imports(target, words | {name for name, _ in _tensors(case)})
-    loss = Loss(f"{name}{load}", style, fixed, mutates)
+    loss = Loss(f"{name}{load}", forward_only, fixed, mutates)
     steps = _shown(shows, own, loss, finding) if shows else _calls(own, loss, finding)
     end = comparison(case, finding, shows) if finding else []
     return "\n".join(["import torch", *found, *helpers(recipes), "", *steps, *end]) + "\n"

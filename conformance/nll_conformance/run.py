@@ -156,8 +156,12 @@ def _optional(subject: Subject, rule: Rule) -> bool:
 
 
 def _refused_by_torch(error: BaseException) -> bool:
-    """Whether torch.compile refuses what no compiled loss can do: a graph that is kept."""
-    return isinstance(error, RuntimeError) and "non-empty donated buffers" in str(error)
+    """Whether PyTorch refuses what nobody can do who uses a part of it.
+
+    A compiled loss cannot keep its graph, nor a reentrant checkpoint answer autograd.grad.
+    """
+    refusals = ("non-empty donated buffers", "checkpoint is incompatible with .grad()")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in refusals)
 
 
 def run_rule(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -21,17 +21,32 @@ Formula: TypeAlias = Callable[[Case, Mapping[str, torch.Tensor]], torch.Tensor]
 ALLOWED_ROUNDOFFS = 256
 
 
-def curvature_agrees(case: Case, call: Caller, *, penalty: bool = False) -> Judgement:
+def curvature_agrees(
+    case: Case,
+    call: Caller,
+    *,
+    everywhere: bool = False,
+    penalty: bool = False,
+    squared: bool = False,
+) -> Judgement:
     """(Hessian of upstream . loss) v equals that of the family's formula in float64.
 
-    As a ``penalty`` the gradient stands beside a term of first order: a gradient that has
-    been cut off the graph then shows as zero instead of raising.
+    The Hessian is that in the input, or ``everywhere``: in all tensors that require a gradient,
+    with H v one vector of all their entries.  As a ``penalty`` the gradient stands beside a
+    term of first order: a gradient that has been cut off the graph then shows as zero instead
+    of raising.  ``squared`` takes the Hessian of (upstream . loss)^2 / 2.
     """
     tensors = call.tensors(case)
-    direction = _direction(tensors["input"])
-    got = _reverse_over_reverse(case, call, tensors, direction, penalty=penalty)
-    if got is not None:
-        yield from _curved(case, got, direction)
+    leaves = {name: t for name, t in tensors.items() if name == "input" or everywhere}
+    leaves = {name: t for name, t in leaves.items() if t.requires_grad}
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
+        return
+    if squared:
+        value, upstream = (value * upstream).sum() ** 2 / 2, upstream.new_ones(())
+    got = _along(call, value, upstream, leaves, penalty=penalty)
+    yield from _curved(case, tuple(leaves), got, squared=squared)
 
 
 def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
@@ -42,20 +57,21 @@ def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
     """
     tensors = call.tensors(case)
     leaf = tensors["input"]
-    direction = _direction(leaf)
-    if _reverse_over_reverse(case, call, tensors, direction) is None:
+    value = call.forward(case, tensors)
+    upstream = call.upstream(case, value)
+    if upstream.shape != value.shape:
         return
-    upstream = call.upstream(case, call.forward(case, tensors))
+    _along(call, value, upstream, {"input": leaf})
 
     def pulled(logits: torch.Tensor) -> torch.Tensor:
         value = call.invoke(case, {**tensors, "input": logits})
         assert isinstance(value, torch.Tensor)
         return (value * upstream).sum()
 
-    primal, tangent = (leaf.detach(),), (direction.to(leaf.dtype).to(leaf.device),)
+    primal, tangent = (leaf.detach(),), (_direction(leaf).to(leaf),)
     slope = torch.func.grad(pulled)
     _, got = call.guard("jvp of grad", lambda: torch.func.jvp(slope, primal, tangent))
-    yield from _curved(case, got, direction)
+    yield from _curved(case, ("input",), got)
 
 
 def _direction(leaf: torch.Tensor) -> torch.Tensor:
@@ -63,33 +79,42 @@ def _direction(leaf: torch.Tensor) -> torch.Tensor:
     return (torch.arange(leaf.numel()) * 5 % 7 - 3).double().view(leaf.shape) / 4
 
 
-def _reverse_over_reverse(
-    case: Case,
+def _along(
     call: Caller,
-    tensors: dict[str, torch.Tensor],
-    direction: torch.Tensor,
+    value: torch.Tensor,
+    upstream: torch.Tensor,
+    leaves: Mapping[str, torch.Tensor],
     *,
     penalty: bool = False,
-) -> torch.Tensor | None:
-    leaf = tensors["input"]
-    value = call.forward(case, tensors)
-    upstream = call.upstream(case, value)
-    if upstream.shape != value.shape:
-        return None
-    grad = call.gradient(value, leaf, upstream, create_graph=True)
-    along = (grad * direction.to(leaf.dtype).to(leaf.device)).sum()
-    along = along + (leaf * 0.0).sum() if penalty else along
-    return call.gradient(along, leaf, torch.ones_like(along))
+) -> torch.Tensor:
+    """H v: in the shape of the tensor, or of several flattened to one vector."""
+    grads = call.gradients(value, tuple(leaves.values()), upstream, create_graph=True)
+    pairs = zip(grads, leaves.values(), strict=True)
+    along = torch.stack([(grad * _direction(leaf).to(leaf)).sum() for grad, leaf in pairs]).sum()
+    if penalty:
+        along = along + (leaves["input"] * 0.0).sum()
+    if len(leaves) == 1:
+        (leaf,) = leaves.values()
+        return call.gradient(along, leaf, torch.ones_like(along))
+    # As backward() does: who has no part in the gradient's graph gets nothing, and no error.
+    parts = call.gradients(
+        along, tuple(leaves.values()), torch.ones_like(along), materialize_grads=True
+    )
+    return torch.cat([part.flatten() for part in parts])
 
 
-def _curved(case: Case, got: torch.Tensor, direction: torch.Tensor) -> Judgement:
-    want, magnitude = _exact(case, direction)
+def _curved(
+    case: Case, names: Sequence[str], got: torch.Tensor, *, squared: bool = False
+) -> Judgement:
+    want, magnitude = _exact(case, names, squared=squared)
+    if len(names) == 1:
+        want, magnitude = want.view(got.shape), magnitude.view(got.shape)
     bound = ALLOWED_ROUNDOFFS * UNIT_ROUNDOFF[getattr(torch, case.dtype)] * magnitude
     yield from compare("second derivative", got, Exact(want, bound), case.dtype)
 
 
-def _exact(case: Case, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """H v and |H| |v| of the formula, v rounded to the case's dtype."""
+def _exact(case: Case, names: Sequence[str], *, squared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """H v and |H| |v| of the formula, v rounded to the case's dtype, as vectors."""
     formula: Formula = family_part(case.family, "oracle").formula
     tensors = {
         name: t.detach().cpu().double() if t.dtype.is_floating_point else t.cpu()
@@ -97,13 +122,23 @@ def _exact(case: Case, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     }
     assert case.upstream is not None
     upstream = build(case.upstream).double()
-    shape = tensors["input"].shape
+    sizes = [tensors[name].numel() for name in names]
+
+    def losses(flat: torch.Tensor) -> torch.Tensor:
+        parts = zip(names, torch.split(flat, sizes), strict=True)
+        return formula(case, {**tensors, **{n: p.view(tensors[n].shape) for n, p in parts}})
 
     def scalar(flat: torch.Tensor) -> torch.Tensor:
-        return (formula(case, {**tensors, "input": flat.view(shape)}) * upstream).sum()
+        return (losses(flat) * upstream).sum()
 
-    flat = tensors["input"].reshape(-1)
+    flat = torch.cat([tensors[name].reshape(-1) for name in names])
     hessian: torch.Tensor = torch.autograd.functional.hessian(scalar, flat)  # type: ignore[no-untyped-call]
-    v = direction.to(getattr(torch, case.dtype)).double().reshape(-1)
-    exact = hessian @ v
-    return exact.view(shape), (hessian.abs() @ v.abs()).view(shape)
+    dtype = getattr(torch, case.dtype)
+    v = torch.cat([_direction(tensors[name]).to(dtype).double().reshape(-1) for name in names])
+    exact, magnitude = hessian @ v, hessian.abs() @ v.abs()
+    if squared:  # (s^2 / 2)'' = s H + g g^T
+        slope = torch.autograd.functional.jacobian(scalar, flat)  # type: ignore[no-untyped-call]
+        size = (losses(flat) * upstream).abs().sum()
+        exact = scalar(flat) * exact + slope * (slope @ v)
+        magnitude = size * magnitude + slope.abs() * (slope.abs() @ v.abs())
+    return exact, magnitude

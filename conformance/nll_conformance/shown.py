@@ -44,6 +44,21 @@ SECOND_ORDER = """
     direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
     (second_derivative,) = torch.autograd.grad((grad * direction.to(input)).sum(), input)
 """
+SECOND_ORDER_EVERYWHERE = """
+    loss = {call}
+    leaves = [tensor for tensor in [{names}] if tensor.requires_grad]
+    grads = torch.autograd.grad(loss, leaves, upstream, create_graph=True)
+    steps = [(torch.arange(leaf.numel()) * 5 % 7 - 3).view(leaf.shape) / 4 for leaf in leaves]
+    along = sum((grad * step.to(grad)).sum() for grad, step in zip(grads, steps))
+    parts = torch.autograd.grad(along, leaves, materialize_grads=True)
+    second_derivative = torch.cat([part.flatten() for part in parts])
+"""
+SECOND_ORDER_SQUARED = """
+    loss = (({call}) * upstream).sum() ** 2 / 2
+    (grad,) = torch.autograd.grad(loss, input, create_graph=True)
+    direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
+    (second_derivative,) = torch.autograd.grad((grad * direction.to(input)).sum(), input)
+"""
 FORWARD_OVER_REVERSE = """
     def slope(input):
         return torch.func.grad(lambda input: (({call}) * upstream).sum())(input)

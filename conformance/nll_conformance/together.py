@@ -27,6 +27,7 @@ from .classification import (
     smoothed,
     soft,
     soft_needs_grad,
+    some_rows,
     spatial,
     unbatched,
     weighted,
@@ -53,6 +54,14 @@ def any_option(draft: Draft, draw: Draw) -> None:
     several_rows(draft, draw)
     possible = [way for need, way in ways if draft.can(need)]
     draw.among(possible or [several_rows])(draft, draw)
+
+
+def any_option_or_count(draft: Draft, draw: Draw) -> None:
+    """One option, or as many rows as are cut into chunks or blocks."""
+    if draw.integer(0, 3) < 3:
+        any_option(draft, draw)
+    else:
+        (odd_rows if draft.classes else elementwise.odd_count)(draft, draw)
 
 
 def biased(draft: Draft, draw: Draw) -> None:
@@ -166,6 +175,16 @@ def several_or_spatial(draft: Draft, draw: Draw) -> None:
         several_rows(draft, draw)
 
 
+def certain_rows(draft: Draft, draw: Draw) -> None:
+    """Some rows, of images too, are certain of their target: their loss is exactly zero."""
+    several_or_spatial(draft, draw)
+    spot = draw.integer(0, draft.classes - 1)
+    constant_target(draft, spot)
+    certain = {"nll": 0.0, "prob_nll": 1.0}.get(draft.context.family.name, 4000.0)
+    for first, *others in some_rows(draft, draw):
+        draft.edit("input", ((first, spot, *others), certain))
+
+
 def huge_images(draft: Draft, draw: Draw) -> None:
     """Huge logits in images, where the subject takes them."""
     huge_logits(draft, draw)
@@ -213,8 +232,12 @@ def maybe_forward_only(draft: Draft, draw: Draw) -> None:
 
 def maybe_learned_target(draft: Draft, draw: Draw) -> None:
     """The target requires a gradient, too, in one case of three (distillation)."""
-    if draw.integer(0, 2) < 2 or not draft.can("target_gradient"):
-        return
+    if draw.integer(0, 2) == 2 and draft.can("target_gradient"):
+        learned_target(draft, draw)
+
+
+def learned_target(draft: Draft, draw: Draw) -> None:
+    """The target requires a gradient, too, where it can be numbers."""
     if not draft.classes:
         elementwise.with_target_grad(draft, draw)
     elif draft.can("soft_target"):
@@ -279,7 +302,28 @@ def probability_like(draft: Draft, draw: Draw) -> None:
 def fine_soft(draft: Draft, draw: Draw) -> None:
     """Class probabilities that use all the bits of their dtype (and need not sum to one)."""
     soft(draft, draw)
-    draft.change("target", regime="scatter", scale=-5, offset=0.25)
+    draft.change("target", regime="scatter", scale=-5, offset=0.3)
+
+
+def every_digit(draft: Draft, draw: Draw) -> None:
+    """Numbers that use all the bits of their dtype: no narrower one can hold them."""
+    if not draft.classes:
+        elementwise.several_dimensions(draft, draw)
+        family_part(draft.context.family.name, "cases").everything(draft, draw)
+    else:
+        several_rows(draft, draw)
+        biased(draft, draw)
+        ways = [("weight", weighted), ("soft_target", soft), ("label_smoothing", smoothed(0.1))]
+        for way in [way for need, way in ways if draft.can(need) and draw.integer(0, 2) < 2]:
+            way(draft, draw)
+    for name, recipe in draft.tensors.items():
+        if recipe.dtype == draft.context.dtype:
+            # probabilities stay below one
+            scale, offset = (1, 0.5) if name == "target" else (0, 1.0)
+            draft.change(name, scale=recipe.scale - scale, offset=recipe.offset * offset + 1 / 48)
+    mixed_upstream(draft, draw)
+    if draft.upstream is not None:
+        draft.upstream["offset"] += 1 / 48
 
 
 def high_byte(draft: Draft, draw: Draw) -> None:

@@ -23,6 +23,8 @@ DIRECT = (
 )
 #: Those whose loss judges each element by itself.
 ELEMENTWISE = ("gaussian_nll", "poisson_nll", "bce_with_logits")
+#: Those whose targets may be numbers, which then have a gradient.
+TARGETS_IN_NUMBERS = ("cross_entropy", *ELEMENTWISE)
 #: Those whose gradient depends on what one process holds: it can be differentiated again.
 WHOLE = tuple(name for name in DIRECT if name != "vocab_parallel_cross_entropy")
 #: Those of WHOLE that are not linear in their input: a second derivative is there.

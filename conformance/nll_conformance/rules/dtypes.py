@@ -12,7 +12,7 @@ from ..errors import TargetRaised
 from ..judge import agrees, holds, truth_of
 from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
-from ..together import high_byte
+from ..together import every_digit, high_byte
 from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
@@ -193,6 +193,12 @@ def default_dtype(case: Case, call: Caller) -> Judgement:
         f"the loss is {seen.value.dtype} under the default dtype {other}, else {usual}",
     )
     yield from agrees(seen)
+
+
+@rule("must", cases=vary(every_digit, any_reduction), source="IEEE 754: one rounding an operation")
+def every_digit_counts(case: Case, call: Caller) -> Judgement:
+    """All digits of each tensor count: weights, targets and what flows back are not narrowed."""
+    yield from agrees(call(case))
 
 
 @rule(

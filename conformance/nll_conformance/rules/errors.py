@@ -142,7 +142,7 @@ def reduction_name(case: Case, call: Caller) -> Judgement:
 @rule(
     "should",
     cases=vary(option("label_smoothing", -0.1, 1.5, 2.0, -1.0), forward_only),
-    source=SOURCE,
+    source='torch.nn.CrossEntropyLoss: "label_smoothing: a float in [0.0, 1.0]"',
     needs=("label_smoothing",),
     families=CLASSES,
     share=0.3,

@@ -41,8 +41,8 @@ from ..judge import (
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..second import curvature_agrees, forward_over_reverse_agrees
-from ..together import several_or_spatial
-from ._families import CLASSES, CURVED, LOGITS
+from ..together import learned_target, several_or_spatial
+from ._families import CLASSES, CURVED, LOGITS, TARGETS_IN_NUMBERS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
 GRADIENT = ("gradient",)
@@ -165,6 +165,39 @@ def second_order(case: Case, call: Caller) -> Judgement:
     Judged in float64 and float32 only, against the second derivative of the exact formula.
     """
     yield from curvature_agrees(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_reduction, scalar_upstream),
+    source="torch.autograd: double backward of a function of the loss (pytorch#59477)",
+    needs=("gradient", "double_backward"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+    families=CURVED,
+    shows=shown.SECOND_ORDER_SQUARED,
+)
+def second_order_squared(case: Case, call: Caller) -> Judgement:
+    """The second derivative of the loss squared has the product of gradients, too, or is refused.
+
+    Backward is a function of the upstream gradient, and is differentiated by it as well.
+    """
+    yield from curvature_agrees(case, call, squared=True)
+
+
+@rule(
+    "must",
+    cases=vary(learned_target, any_reduction, scalar_upstream),
+    source="torch.autograd: double backward of all inputs (pytorch#65466: zero for kl_div)",
+    needs=("gradient", "double_backward", "target_gradient"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+    families=TARGETS_IN_NUMBERS,
+    shows=shown.SECOND_ORDER_EVERYWHERE,
+)
+def second_order_everywhere(case: Case, call: Caller) -> Judgement:
+    """Second derivatives in targets (and variances), mixed ones too, are right, or refused."""
+    yield from curvature_agrees(case, call, everywhere=True)
 
 
 @rule(

@@ -18,6 +18,7 @@ from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..together import certain_rows
 from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss"
@@ -50,6 +51,17 @@ def sum(case: Case, call: Caller) -> Judgement:
 @rule("must", cases=vary(several_rows), source=SOURCE, families=CLASSES)
 def mean(case: Case, call: Caller) -> Judgement:
     """The default reduction is the mean over the rows, with its gradient."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(certain_rows),
+    source="Oneflow-Inc/oneflow#4789: rows were counted by their losses",
+    families=("cross_entropy", "nll", "prob_nll"),
+)
+def mean_counts_rows_without_loss(case: Case, call: Caller) -> Judgement:
+    """A row whose loss is exactly zero counts in the mean like any other."""
     yield from agrees(call(case))
 
 

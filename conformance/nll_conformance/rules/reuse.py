@@ -227,6 +227,29 @@ def after_inference(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
+@rule(
+    "must",
+    cases=vary(any_reduction, mixed_upstream),
+    source="torch.autocast: a cast that is cached without gradients has none later",
+    needs=("gradient",),
+    share=0.5,
+    shows="""
+        with torch.no_grad():
+            loss = {call}
+        loss = {call}
+        {backward}
+    """,
+)
+def after_no_grad(case: Case, call: Caller) -> Judgement:
+    """After a call under no_grad, the same tensors get their gradients in the next."""
+    tensors = call.tensors(case)
+    with torch.no_grad():
+        call.forward(case, tensors)
+    value = call.forward(case, tensors)
+    call.backward(value, call.upstream(case, value))
+    yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+
+
 def _other_options(draft: Draft, draw: Draw) -> None:
     several_rows(draft, draw)
     ways: list[Variation] = [any_reduction]

@@ -13,16 +13,16 @@ from ..errors import TargetRaised
 from ..judge import agrees, compare, holds, truth_of, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..together import any_option, ignored_rows
+from ..together import any_option, any_option_or_count, ignored_rows, learned_target
 from ..truth import Exact
-from ._families import ELEMENTWISE, GIVEN_LOGITS, WHOLE
+from ._families import ELEMENTWISE, GIVEN_LOGITS, TARGETS_IN_NUMBERS, WHOLE
 
 SOURCE = "torch.autograd: locally disabling gradient computation"
 
 
 @rule(
     "must",
-    cases=vary(any_option, any_reduction),
+    cases=vary(any_option_or_count, any_reduction),
     source=SOURCE,
     share=1.5,
     shows="""
@@ -200,16 +200,43 @@ def _impossible_classes(draft: Draft, draw: Draw) -> None:
 )
 def jvp(case: Case, call: Caller) -> Judgement:
     """The forward-mode derivative is the gradient's product with the direction, or refused."""
+    yield from _along(case, call, "input")
+
+
+@rule(
+    "must",
+    cases=vary(learned_target, any_reduction),
+    source="torch.func.jvp of all inputs (google-deepmind/optax#1762)",
+    needs=("jvp", "gradient", "target_gradient"),
+    families=TARGETS_IN_NUMBERS,
+    share=0.5,
+    dtypes=("float64", "float32"),
+    shows="""
+        def function(target):
+            return {call}
+        direction = ((torch.arange(target.numel()) * 5 % 7 - 3).view(target.shape) / 4).to(target)
+        _, tangent = torch.func.jvp(function, (target,), (direction,))
+        forward_mode_derivative = tangent.sum()
+    """,
+)
+def jvp_of_target(case: Case, call: Caller) -> Judgement:
+    """The forward-mode derivative by a target that is numbers is right, or refused; never zero."""
+    if dict(case.recipe)["target"].grad:
+        yield from _along(case, call, "target")
+
+
+def _along(case: Case, call: Caller, name: str) -> Judgement:
+    """The forward-mode derivative by one tensor, in a direction that tells its entries apart."""
     tensors = call.tensors(case)
     # It requires grad: else torch does not ask an operator that knows no forward mode, and
     # the derivative is silently lost whatever the loss does.
-    leaf = tensors["input"].detach().requires_grad_()
+    leaf = tensors[name].detach().requires_grad_()
     # Written out in the reproducer, too.
     steps = torch.arange(leaf.numel()) * 5 % 7 - 3
     direction = (steps.view(leaf.shape) / 4).to(leaf)
 
-    def loss(logits: torch.Tensor) -> torch.Tensor:
-        value = call.invoke(case, {**tensors, "input": logits})
+    def loss(tensor: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, {**tensors, name: tensor})
         assert isinstance(value, torch.Tensor)
         return value
 
@@ -217,7 +244,7 @@ def jvp(case: Case, call: Caller) -> Judgement:
     truth = truth_of(call.observation(case, value, {}, tensors))
     if not bool(truth.value.value.isfinite().all()):
         return  # nothing counts: the derivative of 0/0 is anything
-    exact = truth.grads["input"]
+    exact = truth.grads[name]
     along = direction.cpu().double()
     roundoff = torch.finfo(leaf.dtype).eps
     size = exact.value.numel()

@@ -137,7 +137,7 @@ def test_nothing_flows_back_without_upstream() -> None:
 
 
 def test_module_takes_weight_and_options_in_its_constructor() -> None:
-    text = program(case(reduction="sum"), "torch.nn:CrossEntropyLoss", style="module")
+    text = program(case(reduction="sum"), "torch.nn:CrossEntropyLoss", forward_only=())
     assert "CrossEntropyLoss(weight=weight, reduction='sum')(input, target)" in text
 
 

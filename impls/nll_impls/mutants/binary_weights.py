@@ -124,3 +124,12 @@ def target_detached_in_pos_weight(call: Binary) -> Tensor:
     x, y = call.x, call.y
     positive = y.detach() * widened(call.pos_weight) * softplus(-x)
     return reduced(call, call.weighed(positive + (1 - y) * softplus(x)))
+
+
+@binary_mutant(source="parameters cast with the model", caught_by=("dtypes.every_digit_counts",))
+def pos_weight_in_bfloat16(call: Binary) -> Tensor:
+    """pos_weight passes through bfloat16, whatever the logits are."""
+    if call.pos_weight is None:
+        return reduced(call, call.losses())
+    narrow = call.pos_weight.bfloat16().to(call.pos_weight.dtype)
+    return reduced(call, call.but(pos_weight=narrow).losses())

@@ -101,3 +101,14 @@ def zero_variance_gets_no_gradient(call: Gaussian) -> Tensor:
     """Only a variance of exactly zero gets no gradient through the floor."""
     floored: Tensor = _GradientOfGiven.apply(_without_floor(call), call.eps)  # type: ignore[no-untyped-call]
     return _of(call, floored)
+
+
+@gaussian_mutant(
+    source="implementations with a branch for numbers",
+    caught_by=("gaussian_nll.scalar_variance_below_eps",),
+)
+def number_not_floored(call: Gaussian) -> Tensor:
+    """A variance that is a Python number is taken as it is, zero too."""
+    if isinstance(call.var, Tensor):
+        return reduced(call, call.losses())
+    return _of(call, _without_floor(call))

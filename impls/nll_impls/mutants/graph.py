@@ -200,33 +200,6 @@ def normaliser_constant_in_second_order(call: Call) -> Tensor:
     return reduced(rows, kept(rows, row_losses(rows, normalised_by_constant(rows.logits))))
 
 
-class _Forward(torch.autograd.Function):
-    """A loss as it is; forward mode gives it no derivative."""
-
-    @staticmethod
-    def forward(loss: Tensor) -> Tensor:
-        return loss.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
-
-    @staticmethod
-    def jvp(_ctx: Any, *tangents: Tensor) -> Tensor:
-        return torch.zeros_like(tangents[0])
-
-
-@mutant(source="torch.nn.functional.linear_cross_entropy, chunked", caught_by=("transforms.jvp",))
-def no_derivative_in_forward_mode(call: Call) -> Tensor:
-    """The forward-mode derivative is zero, where it should be right or refused."""
-    result: Tensor = _Forward.apply(cross_entropy(call))  # type: ignore[no-untyped-call]
-    return result
-
-
 @mutant(
     source="training loops that keep DistributedDataParallel quiet",
     caught_by=("transforms.nothing_requires_grad",),

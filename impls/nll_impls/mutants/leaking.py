@@ -171,3 +171,14 @@ def logits_overwritten_in_secret(call: Call) -> Tensor:
     """The gradient is written over the logits past the version counter, as declared."""
     loss: Tensor = _Overwriting.apply(call.input, call)  # type: ignore[no-untyped-call]
     return loss
+
+
+@mutant(
+    source="grad mode belongs to a thread: workers of a pool",
+    caught_by=("transforms.no_grad",),
+)
+def chunks_forget_no_grad(call: Call) -> Tensor:
+    """More than 64 rows are left to workers, which do not know that gradients are off."""
+    forgets = len(call.rows().kept.flatten()) > 64 and not torch.is_inference_mode_enabled()
+    with torch.set_grad_enabled(torch.is_grad_enabled() or forgets):
+        return cross_entropy(call)

@@ -239,3 +239,24 @@ def normaliser_constant_in_second_order(call: Linear) -> Tensor:
 def first_upstream_for_all_rows(call: Linear) -> Tensor:
     """Unreduced, every row's gradient is scaled by the first row's upstream gradient."""
     return altered(linear(call), lambda grad: grad.flatten()[:1].expand(grad.numel()).view_as(grad))
+
+
+#: Heads that were cast where nothing needed a gradient: address and version.
+_CAST: set[tuple[int, int]] = set()
+
+
+@linear_mutant(
+    source="torch.autocast: its cache of casts, filled under no_grad",
+    caught_by=("reuse.after_no_grad",),
+)
+def head_cast_once(call: Linear) -> Tensor:
+    """A head that was last used under no_grad gets no gradient in the next call."""
+    head = call.linear_weight
+    if torch.is_inference_mode_enabled() or head.is_inference():
+        return linear(call)
+    key = (head.data_ptr(), head._version)  # noqa: SLF001 - torch has no public way to ask
+    known = key in _CAST
+    _CAST.clear()
+    if not torch.is_grad_enabled():
+        _CAST.add(key)
+    return linear(call.but(linear_weight=head.detach() if known else head))

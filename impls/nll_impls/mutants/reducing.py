@@ -44,6 +44,20 @@ def mean_of_chunk_means(call: Call) -> Tensor:
 
 
 @mutant(
+    source="Oneflow-Inc/oneflow#4789",
+    caught_by=("reductions.mean_counts_rows_without_loss",),
+)
+def rows_counted_by_their_losses(call: Call) -> Tensor:
+    """The mean divides by the rows whose loss is not zero, as if the others were ignored."""
+    rows = call.rows()
+    losses = kept(rows, row_losses(rows))
+    counts = rows.kept & ((losses != 0) | losses.isnan())
+    if rows.weight is not None or not counts.any():
+        return cross_entropy(call)
+    return reduced(rows, losses, counts.sum())
+
+
+@mutant(
     source="unslothai/unsloth-zoo#1023",
     caught_by=("reductions.mean_of_any_count", "reductions.mean", "reductions.many"),
 )

@@ -1,4 +1,4 @@
-"""Class indices, or sums, pass through a dtype that cannot hold them."""
+"""Class indices, weights, or sums, pass through a dtype that cannot hold them."""
 
 from __future__ import annotations
 
@@ -80,3 +80,16 @@ def mixed_dtypes_under_autocast(call: Call) -> Tensor:
         sums = torch.mm(flat, ones)  # bfloat16 under autocast
         torch.mm(sums, ones[:1], out=torch.empty_like(sums))
     return cross_entropy(call)
+
+
+@mutant(
+    source="kernels that take weights as float; parameters cast with the model",
+    caught_by=("dtypes.every_digit_counts",),
+)
+def weights_in_half_the_bits(call: Call) -> Tensor:
+    """Class weights are float32 for float64 logits, and bfloat16 for float32 ones."""
+    half = {torch.float64: torch.float32, torch.float32: torch.bfloat16}
+    weight = call.weight
+    if weight is None or weight.dtype not in half:
+        return cross_entropy(call)
+    return cross_entropy(call.but(weight=weight.to(half[weight.dtype]).to(weight.dtype)))

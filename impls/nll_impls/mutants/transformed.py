@@ -1,4 +1,4 @@
-"""A transformation of the call differs from the call, in one reduction only."""
+"""A transformation of the call, or a second derivative, differs from what the call says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import Call, counted, cross_entropy, kept, mutant, reduced, row_losses
+from ._base import (
+    Call,
+    altered,
+    counted,
+    cross_entropy,
+    kept,
+    mutant,
+    reduced,
+    row_losses,
+    shares,
+    spread,
+)
 
 
 class _Forward(torch.autograd.Function):
@@ -39,6 +50,44 @@ def tangent_of_impossible_class(call: Call) -> Tensor:
     # torch declares no types for apply
     logits: Tensor = _Forward.apply(call.input)  # type: ignore[no-untyped-call]
     return cross_entropy(call.but(input=logits))
+
+
+class _WithoutTangent(torch.autograd.Function):
+    """A tensor as it is; forward mode gives it no derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tensor: Tensor) -> Tensor:
+        return tensor.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+    @staticmethod
+    def jvp(_ctx: Any, *tangents: Tensor) -> Tensor:
+        return torch.zeros_like(tangents[0])
+
+
+@mutant(source="torch.nn.functional.linear_cross_entropy, chunked", caught_by=("transforms.jvp",))
+def no_derivative_in_forward_mode(call: Call) -> Tensor:
+    """The forward-mode derivative is zero, where it should be right or refused."""
+    result: Tensor = _WithoutTangent.apply(cross_entropy(call))  # type: ignore[no-untyped-call]
+    return result
+
+
+@mutant(source="google-deepmind/optax#1762", caught_by=("transforms.jvp_of_target",))
+def tangent_of_target_dropped(call: Call) -> Tensor:
+    """The forward-mode derivative by class probabilities is zero."""
+    if not call.soft:
+        return cross_entropy(call)
+    target: Tensor = _WithoutTangent.apply(call.target)  # type: ignore[no-untyped-call]
+    return cross_entropy(call.but(target=target))
 
 
 class _Normalizer(torch.autograd.Function):
@@ -79,6 +128,23 @@ def tangent_of_gradient_dropped(call: Call) -> Tensor:
     # torch declares no types for apply
     total, _ = _Normalizer.apply(below)  # type: ignore[no-untyped-call]
     return reduced(rows, kept(rows, row_losses(rows, below - total.unsqueeze(-1))))
+
+
+@mutant(source="pytorch/pytorch#59477", caught_by=("gradients.second_order_squared",))
+def upstream_constant_in_second_order(call: Call) -> Tensor:
+    """A second backward takes the upstream gradient for a constant."""
+    return altered(cross_entropy(call), torch.Tensor.detach)
+
+
+@mutant(source="pytorch/pytorch#65466", caught_by=("gradients.second_order_everywhere",))
+def no_mixed_second_derivative(call: Call) -> Tensor:
+    """The gradient of the logits has no derivative by the class probabilities, nor the reverse."""
+    rows = call.rows()
+    if not (rows.soft and call.target.requires_grad):
+        return cross_entropy(call)
+    share, log_p = shares(rows), torch.log_softmax(rows.logits, -1)
+    losses = spread(share.detach(), log_p) + spread(share - share.detach(), log_p.detach())
+    return reduced(rows, kept(rows, losses))
 
 
 class _Unreduced(torch.autograd.Function):

@@ -16,6 +16,10 @@ from . import cases
 SOURCE = "torch.nn.GaussianNLLLoss"
 FLOOR = "torch.nn.GaussianNLLLoss: max(var, eps), ignored with respect to autograd"
 SHAPES = "torch.nn.GaussianNLLLoss: Shape"
+NUMBER = """
+    var = float(var.detach())
+    loss = {call}
+"""
 
 
 @rule(
@@ -208,16 +212,30 @@ def broadcast_target(case: Case, call: Caller) -> Judgement:
     source=SHAPES + ': "or a scalar value"',
     needs=("scalar_var",),
     share=0.5,
-    shows="""
-        var = float(var.detach())
-        loss = {call}
-    """,
+    shows=NUMBER,
 )
 def scalar_variance(case: Case, call: Caller) -> Judgement:
     """A variance may be a Python number.
 
     The case shows it as a tensor without dimensions.
     """
+    yield from _variance_as_number(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(sized((5,), (2,)), cases.without_last_dimension, cases.below_default, any_reduction),
+    source=SHAPES + ': "or a scalar value"; the floor is for any variance',
+    needs=("scalar_var", "variance_floor"),
+    share=0.3,
+    shows=NUMBER,
+)
+def scalar_variance_below_eps(case: Case, call: Caller) -> Judgement:
+    """A variance that is a Python number has the floor eps, too: zero divides nothing."""
+    yield from _variance_as_number(case, call)
+
+
+def _variance_as_number(case: Case, call: Caller) -> Judgement:
     tensors = call.tensors(case)
     number: dict[str, object] = {**tensors, "var": float(tensors["var"].detach())}
     value = call.forward(case, number)  # type: ignore[arg-type]
