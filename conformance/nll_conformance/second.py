@@ -43,6 +43,8 @@ def curvature_agrees(
     upstream = call.upstream(case, value)
     if upstream.shape != value.shape:
         return
+    if everywhere:  # who cannot be differentiated twice by the input refuses here
+        _along(call, call.forward(case, tensors), upstream, {"input": leaves["input"]})
     if squared:
         value, upstream = (value * upstream).sum() ** 2 / 2, upstream.new_ones(())
     got = _along(call, value, upstream, leaves, penalty=penalty)
@@ -107,6 +109,8 @@ def _curved(
     case: Case, names: Sequence[str], got: torch.Tensor, *, squared: bool = False
 ) -> Judgement:
     want, magnitude = _exact(case, names, squared=squared)
+    if not bool(magnitude.isfinite().all()):
+        return  # nothing counts: 0/0 has no derivative
     if len(names) == 1:
         want, magnitude = want.view(got.shape), magnitude.view(got.shape)
     bound = ALLOWED_ROUNDOFFS * UNIT_ROUNDOFF[getattr(torch, case.dtype)] * magnitude

@@ -204,7 +204,7 @@ def jvp(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must",
+    "should",
     cases=vary(learned_target, any_reduction),
     source="torch.func.jvp of all inputs (google-deepmind/optax#1762)",
     needs=("jvp", "gradient", "target_gradient"),
@@ -220,7 +220,10 @@ def jvp(case: Case, call: Caller) -> Judgement:
     """,
 )
 def jvp_of_target(case: Case, call: Caller) -> Judgement:
-    """The forward-mode derivative by a target that is numbers is right, or refused; never zero."""
+    """The forward-mode derivative by a target that is numbers is right, or refused; never zero.
+
+    PyTorch's own kl_div, of which a loss may be made, loses it.
+    """
     if dict(case.recipe)["target"].grad:
         yield from _along(case, call, "target")
 
