@@ -157,7 +157,10 @@ def every_layout(draft: Draft, draw: Draw) -> None:
 def ignored_rows(draft: Draft, draw: Draw) -> None:
     """Several rows, some of them ignored where the subject can."""
     several_rows(draft, draw)
-    where_possible(("ignore_minus_100", ignored(-1, -100)))(draft, draw)
+    ways = [("ignore_index", ignored(-1)), ("ignore_minus_100", ignored())]
+    possible = [way for need, way in ways if draft.can(need)]
+    if possible:
+        draw.among(possible)(draft, draw)
 
 
 def images(draft: Draft, draw: Draw) -> None:

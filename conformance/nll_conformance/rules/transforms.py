@@ -183,7 +183,7 @@ def _impossible_classes(draft: Draft, draw: Draw) -> None:
 
 @rule(
     "must",
-    cases=vary(one_of(several_rows, _impossible_classes)),
+    cases=vary(one_of(several_rows, _impossible_classes, ignored_rows)),
     source="torch.func.jvp",
     needs=("jvp", "gradient"),
     families=(*WHOLE, "linear_cross_entropy"),

@@ -159,6 +159,12 @@ def without_last_dimension(draft: Draft, draw: Draw) -> None:
     draft.change("var", shape=draft.rows[:-1])
 
 
+def every_digit_of_one(draft: Draft, draw: Draw) -> None:
+    """One variance for the last dimension, that no narrower dtype can hold."""
+    without_last_dimension(draft, draw)
+    draft.change("var", offset=0.125 + 1 / 48)
+
+
 def homoscedastic(*variations: Variation) -> Variation:
     """Shapes of the input at which a variance's place matters, then the variance's."""
 

@@ -208,7 +208,7 @@ def broadcast_target(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(sized((5,), (2,)), cases.without_last_dimension, any_reduction),
+    cases=vary(sized((5,), (2,)), cases.every_digit_of_one, any_reduction),
     source=SHAPES + ': "or a scalar value"',
     needs=("scalar_var",),
     share=0.5,
