@@ -44,6 +44,8 @@ class Subject:
     forward_only: frozenset[str] | None = None
     #: Defaults of its signature that are not its family's.
     own_defaults: Mapping[str, Scalar] = field(default_factory=dict)
+    #: Options that an instance was made with and does not show as attributes of their names.
+    unseen: tuple[str, ...] = ()
     #: What of torch or the standard library its import replaced (and the suite put back).
     replaced: tuple[str, ...] = ()
 
@@ -144,6 +146,7 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
             for p in signature
             if p.name not in fixed and _differs(p.default, contract.defaults.get(p.name))
         },
+        unseen=_unseen(loss, contract) if _is_module(loss) else (),
     )
 
 
@@ -318,6 +321,13 @@ def _fixed(loss: Any, contract: Family) -> dict[str, Scalar]:
             "size. Check the class or function itself instead."
         )
     return found
+
+
+def _unseen(loss: Any, contract: Family) -> tuple[str, ...]:
+    made_with = inspect.signature(type(loss)).parameters
+    return tuple(
+        name for name in contract.defaults if name in made_with and not hasattr(loss, name)
+    )
 
 
 def _forward_only(loss: Any) -> frozenset[str]:

@@ -73,6 +73,11 @@ def _look(subject: Subject) -> str | None:
             f"its default of {name} is {default!r}, not this family's; a partial of it that sets "
             f"{name} is judged as that"
         )
+    if subject.unseen:
+        return (
+            f"it was made with a {' and a '.join(subject.unseen)} that it does not show: an "
+            "attribute of that name tells what to hold it to"
+        )
     calls = list(_calls(subject))
     caller = Caller(subject, lambda case: None)
     probes = []

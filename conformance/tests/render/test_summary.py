@@ -11,7 +11,7 @@ from nll_conformance.causes import causes, lacking, not_judged
 from nll_conformance.model import OUTCOMES
 from nll_conformance.render import terminal
 from nll_conformance.render.summary import summary
-from nll_conformance.report import Report
+from nll_conformance.report import Report, RuleFacts
 
 
 def lines(found: Report, path: str | None = "r.jsonl") -> list[str]:
@@ -115,6 +115,14 @@ def test_only_what_raised_and_works_nowhere_is_proposed_as_lacking() -> None:
     wrong = result("shapes.unbatched", "fail", dtype="float64", finding="value")
     assert lacking(report(*FAILING, wrong), "fused_ce", FACTS) == ("spatial",)
     assert lacking(report(result("weight.scales")), "fused_ce", FACTS) == ()
+
+
+def test_a_rule_that_refusals_pass_does_not_show_what_works() -> None:
+    refused = {"errors.rank": RuleFacts("Nonsense raises.", "docs", ("unbatched",), True)}
+    found = report(*FAILING, result("errors.rank"))
+    assert lacking(found, "fused_ce", {**FACTS, **refused}) == ("spatial", "unbatched")
+    softly = result("shapes.unbatched", "fail", finding="raised", level="should", dtype="float64")
+    assert lacking(report(*FAILING, softly), "fused_ce", FACTS) == ("spatial", "unbatched")
 
 
 def test_without_a_file_the_replay_is_the_check_narrowed_down() -> None:

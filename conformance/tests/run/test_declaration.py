@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nll_conformance import implementation
 from nll_conformance.declare import Amendments, Subject, subject_of
+from nll_conformance.mistakes import looks_like
 
 
 @implementation(family="cross_entropy", lacks=("soft_target",), precision="fp32_inside")
@@ -89,6 +90,20 @@ def test_what_only_forward_takes_is_passed_to_it() -> None:
         hidden, head, torch.tensor([0, 1]), linear_bias=bias, reduction="sum", ignore_index=1
     )
     assert loss == F.cross_entropy(bias, torch.tensor(0))
+
+
+def test_options_that_an_instance_hides_are_named() -> None:
+    class Hidden(torch.nn.Module):
+        def __init__(self, label_smoothing: float = 0.0) -> None:
+            super().__init__()
+            self.smoothing = label_smoothing
+
+        def forward(self, input: Tensor, target: Tensor) -> Tensor:
+            return F.cross_entropy(input, target, label_smoothing=self.smoothing)
+
+    assert subject(Hidden(0.1)).unseen == ("label_smoothing",)
+    assert "label_smoothing" in (looks_like(subject(Hidden(0.1))) or "")
+    assert subject(torch.nn.CrossEntropyLoss()).unseen == ()
 
 
 def test_a_default_that_is_not_the_familys_is_known() -> None:
