@@ -21,22 +21,30 @@ from ._base import (
 )
 
 
-class _Forward(torch.autograd.Function):
-    """The logits as they are; their tangent counts classes at -inf, 0 times infinity."""
+class _Same(torch.autograd.Function):
+    """A tensor as it is; the classes below differ in one transformation."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Tensor) -> Tensor:
-        return logits.clone()
+    def forward(tensor: Tensor) -> Tensor:
+        return tensor.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
-        (ctx.logits,) = inputs
+        """Nothing is kept."""
 
     @staticmethod
     def backward(_ctx: Any, *grads: Tensor) -> Tensor:
         return grads[0]
+
+
+class _Forward(_Same):
+    """The logits; their tangent counts classes at -inf, 0 times infinity."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        (ctx.logits,) = inputs
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
@@ -52,22 +60,8 @@ def tangent_of_impossible_class(call: Call) -> Tensor:
     return cross_entropy(call.but(input=logits))
 
 
-class _WithoutTangent(torch.autograd.Function):
-    """A tensor as it is; forward mode gives it no derivative."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(tensor: Tensor) -> Tensor:
-        return tensor.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+class _WithoutTangent(_Same):
+    """A tensor that has no derivative in forward mode."""
 
     @staticmethod
     def jvp(_ctx: Any, *tangents: Tensor) -> Tensor:
@@ -147,20 +141,10 @@ def no_mixed_second_derivative(call: Call) -> Tensor:
     return reduced(rows, kept(rows, losses))
 
 
-class _Unreduced(torch.autograd.Function):
-    """The losses as they are, with a rule for vmap that averages over the batch."""
+class _Unreduced(_Same):
+    """Losses with a rule for vmap that averages over the batch."""
 
-    @staticmethod
-    def forward(losses: Tensor) -> Tensor:
-        return losses.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    generate_vmap_rule = False
 
     @staticmethod
     def vmap(
