@@ -50,6 +50,7 @@ def repeat(case: Case, call: Caller) -> Judgement:
     source="the number of threads is the machine's affair",
     share=0.2,
     families=CLASSES + ELEMENTWISE,
+    patience=4.0,  # threads that wait for each other, on a busy machine
     shows="""
         torch.set_num_threads(2)
         loss = {call}
