@@ -335,6 +335,7 @@ def weighted(draft: Draft, draw: Draw) -> None:
         seed=draw.integer(0, 40),
     )
     if draw.yes():
+        # 1.1 has as many digits as the dtype, where 1.125 has three
         draft.change("weight", regime="scatter", scale=-2, offset=1.1)
 
 

@@ -136,6 +136,7 @@ def _exact(case: Case, names: Sequence[str], *, squared: bool) -> tuple[torch.Te
         return (losses(flat) * upstream).sum()
 
     flat = torch.cat([tensors[name].reshape(-1) for name in names])
+    # torch declares no types for hessian and jacobian
     hessian: torch.Tensor = torch.autograd.functional.hessian(scalar, flat)  # type: ignore[no-untyped-call]
     dtype = getattr(torch, case.dtype)
     v = torch.cat([_direction(tensors[name]).to(dtype).double().reshape(-1) for name in names])

@@ -321,7 +321,7 @@ def every_digit(draft: Draft, draw: Draw) -> None:
             way(draft, draw)
     for name, recipe in draft.tensors.items():
         if recipe.dtype == draft.context.dtype:
-            # probabilities stay below one
+            # 1/48 has as many digits as the dtype; probabilities are halved, to stay below one
             scale, offset = (1, 0.5) if name == "target" else (0, 1.0)
             draft.change(name, scale=recipe.scale - scale, offset=recipe.offset * offset + 1 / 48)
     mixed_upstream(draft, draw)

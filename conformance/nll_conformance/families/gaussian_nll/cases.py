@@ -162,7 +162,7 @@ def without_last_dimension(draft: Draft, draw: Draw) -> None:
 def every_digit_of_one(draft: Draft, draw: Draw) -> None:
     """One variance for the last dimension, that no narrower dtype can hold."""
     without_last_dimension(draft, draw)
-    draft.change("var", offset=0.125 + 1 / 48)
+    draft.change("var", offset=0.125 + 1 / 48)  # no power of two ends its digits
 
 
 def homoscedastic(*variations: Variation) -> Variation:
