@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from . import shared, shown, state
+from . import gpu, shared, shown, state
 from .cases import Variation, forward_only, simplest
 from .declare import Amendments, Subject, subject_of
 from .discover import family, family_names, family_part, rules, rules_of
@@ -131,7 +131,7 @@ class Engine:
         """The (rule, dtype, device) triples to judge, in the order to judge them."""
         chosen = self._chosen()
         wanted = PROFILES.index(self.wish.profile)
-        return [
+        jobs = [
             (rule.id, dtype, device)
             for device in self._devices()
             for dtype in self._dtypes()
@@ -139,6 +139,8 @@ class Engine:
             if PROFILES.index(rule.from_profile) <= wanted
             and (not rule.dtypes or dtype in rule.dtypes)
         ]
+        # Bad input may end a process's use of its GPU.
+        return sorted(jobs, key=lambda job: job[2] == "cuda" and job[0].startswith("errors."))
 
     def _chosen(self) -> list[Rule]:
         globs = self.wish.rules
@@ -187,12 +189,12 @@ class Engine:
         return self.wish.devices
 
     @state.kept()
-    def smoke(self) -> None:
+    def smoke(self, device: str | None = None) -> None:
         """Can the simplest call be made at all?  UsageError blames call or family if not.
 
         Nothing is asked about values.
         """
-        case = self._simplest(SIMPLEST)
+        case = self._simplest(SIMPLEST, device=device)
         caller = Caller(self.subject, self._announce)
         try:
             value = caller(case).value
@@ -207,9 +209,15 @@ class Engine:
                 self._blame(f"it returned {found} where reduction 'mean' gives {wanted}")
             )
 
-    def _simplest(self, rule: str, *variations: Variation, dtype: str | None = None) -> Case:
-        dtype = dtype or self._dtypes()[0]
-        context = context_for(self.subject, rule, dtype, self._devices()[0])
+    def _simplest(
+        self,
+        rule: str,
+        *variations: Variation,
+        dtype: str | None = None,
+        device: str | None = None,
+    ) -> Case:
+        dtype, device = dtype or self._dtypes()[0], device or self._devices()[0]
+        context = context_for(self.subject, rule, dtype, device)
         return simplest(context, *variations, forward_only)
 
     def _blame(self, what: str) -> str:
@@ -230,7 +238,7 @@ class Engine:
         """Whether the simplest call of another family works."""
         try:
             subject = subject_of(self.subject.function, self.wish.target, Amendments(name))
-            context = context_for(subject, SIMPLEST, "float32", "cpu")
+            context = context_for(subject, SIMPLEST, "float32", self.wish.devices[0])
             case = simplest(context, forward_only)
             seen = Caller(subject, self._announce)(case)
         except (TargetRaised, UsageError):
@@ -281,17 +289,18 @@ class Engine:
         )
         if self.wish.verdicts_only:
             return result
-        if result.outcome == "fail" and self.rules[rule_id].theme in MISTAKABLE:
-            guess = self._guess()
+        mistakable = self.rules[rule_id].theme in MISTAKABLE and not gpu.lost()
+        if result.outcome == "fail" and mistakable:
+            guess = self._guess(device)
             if guess is not None:
                 return replace(result, message=f"{result.message}. A guess: {guess}")
         return result
 
-    def _guess(self) -> str | None:
+    def _guess(self, device: str) -> str | None:
         """Which classic mistake the loss looks like; asked once, of a loss that failed."""
         if not self._guessed:
             with state.kept():
-                self._guessed = (looks_like(self.subject),)
+                self._guessed = (looks_like(self.subject, device),)
         return self._guessed[0]
 
     @state.kept()

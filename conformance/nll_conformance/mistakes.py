@@ -52,7 +52,7 @@ class Probe:
         return _formula(self.case, {**self.tensors, **changed})
 
 
-def looks_like(subject: Subject) -> str | None:
+def looks_like(subject: Subject, device: str = "cpu") -> str | None:
     """One sentence on what ``subject`` seems to compute, ``None`` if nothing fits.
 
     To be asked only of a loss that has failed; calls it up to a dozen times, raises nothing.
@@ -60,14 +60,14 @@ def looks_like(subject: Subject) -> str | None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            return _look(subject)
+            return _look(subject, device)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001  # foreign code: a guess is not worth an error
         return None
 
 
-def _look(subject: Subject) -> str | None:
+def _look(subject: Subject, device: str) -> str | None:
     for name, default in subject.own_defaults.items():
         return (
             f"its default of {name} is {default!r}, not this family's; a partial of it that sets "
@@ -78,7 +78,7 @@ def _look(subject: Subject) -> str | None:
             f"it was made with a {' and a '.join(subject.unseen)} that it does not show: an "
             "attribute of that name tells what to hold it to"
         )
-    calls = list(_calls(subject))
+    calls = list(_calls(subject, device))
     caller = Caller(subject, lambda case: None)
     probes = []
     for case, tensors in calls:
@@ -98,12 +98,11 @@ def _look(subject: Subject) -> str | None:
     return None
 
 
-def _calls(subject: Subject) -> Iterator[tuple[Case, dict[str, Tensor]]]:
+def _calls(subject: Subject, device: str) -> Iterator[tuple[Case, dict[str, Tensor]]]:
     """Plain calls of two sizes, and one whose input lies in (0, 1): fit for any formula."""
     declared = subject.implementation
     wide = [d for d in ("float64", "float32") if d in declared.dtypes]
     dtype = (*wide, *declared.dtypes)[0]
-    device = "cpu" if "cpu" in declared.devices else declared.devices[0]
     context = context_for(subject, "mistakes", dtype, device)
     context = replace(context, capabilities=context.capabilities - {"gradient"})
     for step in (3, 7, 3):

@@ -13,6 +13,7 @@ import torch
 # the time, nor for the warning filter that sympy adds.
 import torch.fx.experimental.symbolic_shapes
 
+from . import gpu
 from .discover import family
 from .errors import TargetRaised
 from .foreign import guarded, name_of, text_of
@@ -44,6 +45,8 @@ class Caller:
         self.called: list[Case] = []
         #: What foreign code changed in this process and was put back, since then.
         self.changed: list[str] = []
+        #: Whether a call has ended this process's use of the GPU.
+        self.gpu_lost = False
 
     def __call__(self, case: Case) -> Observation:
         """Forward, and backward where the case has an upstream gradient.
@@ -158,8 +161,17 @@ class Caller:
     def guard(self, during: str, work: Callable[[], Any]) -> Any:
         """Run foreign ``work``; what it raises is TargetRaised, what it changed is put back."""
         before = settings()
+
+        def finished() -> Any:
+            result = work()
+            gpu.wait()
+            return result
+
         try:
-            return guarded(during, work)
+            return guarded(during, finished)
+        except TargetRaised:
+            self.gpu_lost = gpu.lost()
+            raise
         finally:
             self.changed += settings().put_back(before)
             self.changed += picture().put_back(everything=False)

@@ -52,7 +52,9 @@ def tensor_lines(name: str, recipe: TensorRecipe, device: str = "cpu") -> list[s
     """Lines after which ``name`` is the tensor that the recipe builds on ``device``."""
     lines = [_literal_line(name, recipe)] if _is_small(recipe) else _formula(name, recipe)
     lines += _layout(name, recipe)
-    if device != "cpu":
+    if device != "cpu" and len(lines) == 1 and _is_small(recipe):
+        lines = [f"{lines[0]}.to({device!r})"]
+    elif device != "cpu":
         lines.append(_moved(name, recipe, device))
     if recipe.grad and _is_small(recipe) and len(lines) == 1:
         return [f"{lines[0]}.requires_grad_()"]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from . import shared, state
+import torch
+
+from . import gpu, shared, state
 from .cases import MAX_ELEMENTS, Context
 from .declare import Subject
 from .discover import family
@@ -23,7 +25,11 @@ from .search import seed_for, smallest
 #: Cases of a rule with share 1, sized on eager torch on one core.
 CASES: dict[Profile, int] = {"quick": 10, "standard": 50, "thorough": 300}
 
-
+#: Within one process nothing follows upon a fault of the GPU.
+GPU_LOST = (
+    "an earlier call ended this process's use of the GPU; in workers (without --no-isolation) "
+    "a fresh one goes on"
+)
 #: Writes a failing case down as a program of its own.
 _clock = time.perf_counter  # the loss may replace it
 Reproduce: TypeAlias = Callable[[Case, Finding], str]
@@ -184,12 +190,16 @@ def run_rule(
     reason = missing(subject, rule)
     if reason:
         return _result(subject, rule, dtype, device, Tally(), "unsupported", reason)
+    if device == "cuda" and gpu.lost():
+        return _result(subject, rule, dtype, device, Tally(), "inconclusive", GPU_LOST)
     tally = Tally()
     with state.kept():
         try:
             outcome, message = _search(
                 subject, rule, dtype, device, mode, announce, tuple(pinned), tally
             )
+        except torch.OutOfMemoryError as error:  # of the suite's own tensors, on a GPU
+            outcome, message = "inconclusive", f"the GPU has too little memory: {error}"
         except Exception:  # noqa: BLE001 - a bug of a rule must not end the run
             outcome, message = "error", traceback.format_exc(limit=-6)
     seconds = round(_clock() - start, 4)
@@ -210,6 +220,8 @@ def _search(
     caller = Caller(subject, announce)
 
     def fails(case: Case) -> bool:
+        if caller.gpu_lost:  # what was seen until then stands
+            return case in tally.failures
         finding = judge_case(rule, case, caller, tally)
         if finding is not None:
             tally.failures[case] = finding

@@ -17,6 +17,7 @@ from .foreign import interrupts_watched
 from .isolation import (
     ForkServer,
     Worker,
+    WorkerDied,
     WorkerLost,
     WorkerOutOfMemory,
     WorkerTimedOut,
@@ -293,7 +294,8 @@ class IsolatedRunner:
             self._worker = None
 
     def _ask(self, message: Mapping[str, Any], timeout_s: float) -> Any:
-        assert self._worker is not None
+        if self._worker is None:
+            raise WorkerDied("lost its GPU", "")
         self._case = None
         token = secrets.token_hex(8)
         self._worker.send({**message, "token": token})
@@ -304,12 +306,14 @@ class IsolatedRunner:
                 self._worker.distrust("wrote to the channel of the suite")
             elif "case" in answer:
                 self._case = answer["case"]
-            elif "answer" in answer:
+                continue
+            if answer.get("spent"):
+                self._drop()
+            if "answer" in answer:
                 return answer["answer"]
-            elif "usage" in answer:
+            if "usage" in answer:
                 raise UsageError(answer["usage"])
-            else:
-                raise _WorkerError(str(answer.get("error", answer)))
+            raise _WorkerError(str(answer.get("error", answer)))
 
     def _fatal(self, job: Job, lost: WorkerLost, seconds: float = 0.0) -> Result:
         """The result of a rule that took its worker along."""

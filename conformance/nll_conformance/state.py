@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from . import gpu
 from .isolation.processes import children
+from .model import DEVICES
 from .originals import picture
 
 #: The same of :func:`take` in a reproducer.
@@ -32,6 +34,7 @@ SHOWN = """
             "default dtype": torch.get_default_dtype(),
             "grad mode": torch.is_grad_enabled(),
             "torch RNG state": torch.get_rng_state().tolist(),
+            "CUDA RNG state": torch.cuda.is_initialized() and torch.cuda.get_rng_state().tolist(),
             "python RNG state": random.getstate(),
             "numpy RNG state": numpy and str(numpy.random.get_state()),
             "thread count": torch.get_num_threads(),
@@ -67,7 +70,7 @@ class Settings(NamedTuple):
     grad_mode: bool
     thread_count: int
     deterministic_mode: bool
-    autocast: bool
+    autocast: tuple[bool, bool]
     default_device: torch.device
     function_modes: int
 
@@ -81,7 +84,8 @@ class Settings(NamedTuple):
             torch.set_num_threads(earlier.thread_count)
         if self.deterministic_mode != earlier.deterministic_mode:
             torch.use_deterministic_algorithms(earlier.deterministic_mode)
-        torch.set_autocast_enabled("cpu", earlier.autocast)
+        for device, enabled in zip(DEVICES, earlier.autocast, strict=True):
+            torch.set_autocast_enabled(device, enabled)
         if self.default_device != earlier.default_device:
             _set_device(str(earlier.default_device))
         while _modes() > earlier.function_modes:
@@ -97,7 +101,7 @@ def settings() -> Settings:
         torch.is_grad_enabled(),
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
-        torch.is_autocast_enabled("cpu"),
+        (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
         torch.get_default_device(),
         _modes(),
     )
@@ -131,6 +135,8 @@ class ProcessState:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
+    if isinstance(b, list) and b and isinstance(b[0], torch.Tensor):
+        return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(b, dict) and b and isinstance(next(iter(b.values())), ModuleType):
         # What was imported since is not a change; what took another's place is.
         return all(a.get(name) is module for name, module in b.items())
@@ -148,6 +154,8 @@ def take() -> ProcessState:
         "default dtype": torch.get_default_dtype(),
         "grad mode": torch.is_grad_enabled(),
         "torch RNG state": torch.get_rng_state(),
+        "CUDA RNG state": gpu.generators(),
+        "reduced-precision products": gpu.reduced_products(),
         "python RNG state": random.getstate(),
         "thread count": torch.get_num_threads(),
         "deterministic mode": (
@@ -191,6 +199,8 @@ def _directory() -> str | None:
 def kept() -> Iterator[None]:
     """Whatever foreign code does to the state within, it is undone at the end."""
     before = take()
+    torch.set_float32_matmul_precision("highest")  # no TF32
+    gpu.exact_products()
     try:
         yield
     finally:
@@ -208,6 +218,8 @@ def _restore_torch(facts: Mapping[str, Any]) -> None:
     torch.set_default_dtype(facts["default dtype"])
     torch.set_grad_enabled(facts["grad mode"])
     torch.set_rng_state(facts["torch RNG state"])
+    gpu.set_generators(facts["CUDA RNG state"])
+    gpu.exact_products(facts["reduced-precision products"])
     if torch.get_num_threads() != facts["thread count"]:
         torch.set_num_threads(facts["thread count"])
     deterministic = (

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import gpu
 from .engine import Engine
 from .errors import UsageError
 from .foreign import interrupts_watched
@@ -23,6 +24,7 @@ def serve(channel: Channel) -> None:
 
     Each message ``{"op": ...}`` is answered by ``{"answer": ...}``, ``{"usage": sentence}``
     or ``{"error": traceback}``; before a case reaches the loss, ``{"case": ...}`` goes out.
+    ``"spent"`` says that this process can do no more, its GPU being lost.
     Each carries the token of the question, which the loss, should it write to every open
     descriptor, does not know.
     """
@@ -36,7 +38,8 @@ def serve(channel: Channel) -> None:
         while True:
             message = channel.receive()
             token = message.pop("token")
-            channel.send({"token": token, **operations.answered(message)})
+            answer = operations.answered(message)
+            channel.send({"token": token, **answer, "spent": gpu.lost()})
 
 
 class _Operations:

@@ -111,7 +111,7 @@ def gradient_at_target_alone(case: Case, call: Caller) -> Judgement:
     tensors = case.build()
     axis = 1 if tensors["input"].dim() > 1 else 0
     elsewhere = torch.ones(tensors["input"].shape, dtype=torch.bool)
-    elsewhere.scatter_(axis, tensors["target"].unsqueeze(axis), False)
+    elsewhere.scatter_(axis, tensors["target"].cpu().unsqueeze(axis), False)
     yield from exact_zero("gradient of input", seen.grads.get("input"), elsewhere)
     yield from gradients_agree(seen)
 

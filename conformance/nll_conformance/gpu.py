@@ -1,0 +1,53 @@
+"""A GPU works behind the caller's back, and one fault ends a process's use of it."""
+
+from __future__ import annotations
+
+import torch
+
+
+def wait() -> None:
+    """Until all that was asked of the GPU is done; RuntimeError where some of it failed."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
+def lost() -> bool:
+    """Whether this process can use its GPU no more: a failed assertion or access is for ever.
+
+    Too little memory is not.
+    """
+    try:
+        wait()
+    except RuntimeError as error:
+        return "out of memory" not in str(error)
+    return False
+
+
+def exact_products(allowed: tuple[bool, bool] = (False, False)) -> None:
+    """Sums of 16-bit products in float32; or ``allowed``, in 16 bits: (bfloat16, float16)."""
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = (
+        allowed
+    )
+
+
+def reduced_products() -> tuple[bool, bool]:
+    """Whether sums of products may be in 16 bits: (bfloat16, float16)."""
+    matmul = torch.backends.cuda.matmul
+    return (
+        bool(matmul.allow_bf16_reduced_precision_reduction),
+        bool(matmul.allow_fp16_reduced_precision_reduction),
+    )
+
+
+def generators() -> list[torch.Tensor]:
+    """The state of each GPU's random numbers; none where no GPU is in use."""
+    if not torch.cuda.is_initialized() or lost():  # type: ignore[no-untyped-call]
+        return []
+    return torch.cuda.get_rng_state_all()
+
+
+def set_generators(states: list[torch.Tensor]) -> None:
+    """Put back what :func:`generators` gave."""
+    if states and not lost():
+        torch.cuda.set_rng_state_all(states)

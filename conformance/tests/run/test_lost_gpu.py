@@ -1,0 +1,63 @@
+"""A GPU that one call has made unusable costs that rule; played on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nll_conformance import check
+from nll_conformance.engine import Engine
+from nll_conformance.wish import Wish
+
+#: Three rows end the use of the GPU, as a failed assertion there does, for all that follows.
+FAULTY = """
+import torch.nn.functional as F
+from nll_conformance import gpu
+
+
+def failed():
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+def loss(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    if input.dim() == 2 and input.shape[0] == 3 and input.shape[1] > 1:
+        gpu.wait = failed
+    return F.cross_entropy(
+        input,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+"""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> str:
+    file = tmp_path / "faulty.py"
+    file.write_text(FAULTY, encoding="utf-8")
+    return f"{file}:loss"
+
+
+def test_it_costs_the_rule_and_no_other(target: str) -> None:
+    rules = ("values.row_loss", "values.accuracy_set", "call.simplest", "shapes.one_class_only")
+    report = check(target, rules=rules, dtype=("float32",), profile="quick")
+    found = {result.rule: result for result in report.results}
+    lost = [result for result in found.values() if result.outcome == "fail"]
+    assert lost, found
+    assert all("device-side assert" in result.message for result in lost)
+    assert all(result.counterexample is not None for result in lost)
+    assert found["call.simplest"].outcome == "pass"
+    assert found["shapes.one_class_only"].outcome == "pass"
+
+
+def test_bad_input_is_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    wish = Wish("torch.nn.functional:cross_entropy", devices=("cpu", "cuda"))
+    jobs = Engine(wish, lambda case: None).plan()
+    bad = [device == "cuda" and rule.startswith("errors.") for rule, _, device in jobs]
+    assert any(bad)
+    assert bad == sorted(bad)
