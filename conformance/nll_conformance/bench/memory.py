@@ -63,7 +63,6 @@ def _kilobytes(field: str) -> int:
 
 
 def _on_gpu(call: Callable[[], Any]) -> int:
-    """Never run so far: there was no GPU."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -84,7 +84,9 @@ class Bench:
         name = engine.subject.implementation.name
         if name in (s.implementation.name for s in self.subjects):
             raise UsageError(f"two targets are called {name!r}; give each one once.")
-        engine.smoke()
+        declared = engine.subject.implementation.devices
+        # Elsewhere it is not measured, as its lines will say.
+        engine.smoke(next((d for d in self.options.device if d in declared), declared[0]))
         self.subjects.append(engine.subject)
 
     # --- measuring -----------------------------------------------------------------------
