@@ -31,6 +31,9 @@ class Lazily:
         module, _, attribute = self.target.partition(":")
         found = importlib.import_module(module)
         for part in attribute.split("."):
+            if not hasattr(found, part):  # another version of the package
+                version = getattr(sys.modules[module.partition(".")[0]], "__version__", "")
+                raise ImportError(f"{module} {version} has no {attribute}".replace("  ", " "))
             found = getattr(found, part)
         return found  # type: ignore[return-value]
 

@@ -14,6 +14,7 @@ import nll_impls
 from nll_conformance.discover import family
 from nll_conformance.model import DTYPES, PRECISIONS, Implementation
 from nll_impls import declared, implementations, lazily
+from nll_impls.installed import Since, is_there
 
 ALL = implementations()
 
@@ -94,6 +95,14 @@ def test_lazily_gives_the_object_itself() -> None:
 def test_what_is_not_installed_is_an_import_error() -> None:
     with pytest.raises(ImportError):
         lazily("nll_impls.absent:loss")()
+
+
+def test_another_version_of_a_package_is_as_none() -> None:
+    with pytest.raises(ImportError, match=r"torch.nn .* has no FutureLoss"):
+        lazily("torch.nn:FutureLoss")()
+    old, new = Since("torch>=2.0", "torch.nn:NLLLoss"), Since("torch>=99.1", "torch.nn:NLLLoss")
+    assert (old.missing(), new.missing()) == (None, "torch>=99.1")
+    assert not is_there("no_such_package>=1")
 
 
 def test_package_says_what_it_exports() -> None:

@@ -7,16 +7,18 @@ from typing import Any
 from nll_conformance.model import Expected, Implementation
 
 from .. import lazily
+from ..installed import Since
 
 DIVERGENCES = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"}
 DOCS = "https://docs.pytorch.org/docs/2.13/generated/torch.nn.functional.linear_cross_entropy.html"
+NEEDS = "torch>=2.13"
 COMPOSED = ("double_backward", "jvp", "deterministic")
 
 
-def _linear(name: str, where: str, **declared: Any) -> Implementation:
+def _linear(name: str, where: str, needs: str = "", **declared: Any) -> Implementation:
     return Implementation(
         name=name,
-        load=lazily(where),
+        load=Since(needs, where) if needs else lazily(where),
         family="linear_cross_entropy",
         divergences=DIVERGENCES,
         **declared,
@@ -49,6 +51,7 @@ IMPLEMENTATIONS = (
     _linear(
         "torch_linear_cross_entropy",
         "torch.nn.functional:linear_cross_entropy",
+        NEEDS,
         precision="input_dtype",
         promises=COMPOSED,
         expected=EAGER,
@@ -57,6 +60,7 @@ IMPLEMENTATIONS = (
     _linear(
         "torch_linear_cross_entropy_module",
         "nll_impls.losses.torch_linear:module",
+        NEEDS,
         precision="input_dtype",
         promises=COMPOSED,
         expected=EAGER,

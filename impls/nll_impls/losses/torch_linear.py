@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from torch.nn import LinearCrossEntropyLoss  # PyTorch 2.13 and later
 
 
 def module(
@@ -21,8 +20,7 @@ def module(
 ) -> Tensor:
     """``nn.LinearCrossEntropyLoss``, which owns its head, with the caller's head in it."""
     classes, size = linear_weight.shape
-    make: Any = torch.nn.LinearCrossEntropyLoss
-    loss = make(
+    loss = LinearCrossEntropyLoss(
         size,
         classes,
         bias=linear_bias is not None,

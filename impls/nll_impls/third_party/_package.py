@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from typing import Any
 
 from nll_conformance.model import Implementation
 
+from ..installed import is_there
 from ._findings import expected_of
 
 
@@ -28,7 +28,7 @@ class FromPackages:
 
     def missing(self) -> str | None:
         """The first package that is not installed; imports none of them."""
-        return next((name for name in self.requires if not _is_there(name)), None)
+        return next((name for name in self.requires if not is_there(name)), None)
 
     def __call__(self) -> Callable[..., Any]:
         if (name := self.missing()) is not None:
@@ -36,13 +36,6 @@ class FromPackages:
         module, _, function = self.where.partition(":")
         loss: Callable[..., Any] = getattr(importlib.import_module(module), function)()
         return loss
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # not even the package that it would be in
-        return False
 
 
 def from_package(

@@ -20,8 +20,7 @@ CHUNKS = 256
 
 def load_linear_chunked() -> Callable[..., Any]:
     """``F.linear_cross_entropy`` in chunks of rows, its backward as often as asked."""
-    import torch
-    from torch.nn import functional
+    from torch.nn import LinearCrossEntropyOptions, functional
 
     def torch_linear_chunked(
         input: Tensor,
@@ -35,7 +34,7 @@ def load_linear_chunked() -> Callable[..., Any]:
         label_smoothing: float = 0.0,
     ) -> Any:
         rows = input.shape[0] if input.ndim > 1 else 1
-        options: Any = torch.nn.LinearCrossEntropyOptions(
+        options: Any = LinearCrossEntropyOptions(
             batch_chunk_size=max(ROWS, math.ceil(rows / CHUNKS)), allow_retain_graph=True
         )
         return functional.linear_cross_entropy(
@@ -59,7 +58,7 @@ IMPLEMENTATIONS = (
         load_linear_chunked,
         family="linear_cross_entropy",
         distribution="torch",
-        requires=("torch",),
+        requires=("torch>=2.13",),
         promises=("chunked",),
         divergences={"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"},
         precision="input_dtype",
