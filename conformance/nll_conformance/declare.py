@@ -362,6 +362,9 @@ def _absent(
     absent |= _fixed_away(contract, absent, fixed)
     for name in declared.lacks:
         absent[name] = f"declared: lacks {name}"
+    if "soft_target" in absent and "target_gradient" in contract.capabilities:
+        # indices have no gradient
+        absent.setdefault("target_gradient", absent["soft_target"])
     return absent
 
 

@@ -113,3 +113,9 @@ def test_a_default_that_is_not_the_familys_is_known() -> None:
     assert subject(rows).own_defaults == {"reduction": "none"}
     assert subject(functools.partial(rows, reduction="sum")).own_defaults == {}
     assert subject(declared).own_defaults == {}
+
+
+def test_indices_have_no_gradient() -> None:
+    found = subject_of(F.cross_entropy, "loss", Amendments(lacks=("soft_target",)))
+    assert "target_gradient" not in found.capabilities
+    assert found.absent["target_gradient"] == found.absent["soft_target"]
