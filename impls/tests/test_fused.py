@@ -319,3 +319,41 @@ def test_triton_conforms_in_the_interpreter() -> None:
     quick = ["--profile", "quick", "--dtype", "float32,bfloat16"]
     done = _run([*program, *quick, *asked], TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+COMPILES = """
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from nll_impls.fused import triton_kernels as kernels
+
+POINTERS = {"target": "*i64", "weight": "*fp64", "hard": "*fp64", "found": "*fp64", "pull": "*fp64"}
+NUMBERS = {"rows": "i32", "classes": "i32", "ignore_index": "i32"}
+FLAGS = ("labelled", "weighted", "shared", "each_share", "each_pull", "skips", "sums", "gradients")
+
+
+def compiled(kernel, types, constants):
+    signature = {**types, **dict.fromkeys(constants, "constexpr")}
+    order = {name: signature[name] for name in kernel.arg_names}
+    return compile(ASTSource(kernel, order, constants), target=GPUTarget("cuda", 90, 32))
+
+
+for dtype, wide in (("fp32", "fp32"), ("bf16", "fp32"), ("fp16", "fp32"), ("fp64", "fp64")):
+    own = {name: f"*{dtype}" for name in ("logits", "gradient", "unless_one")}
+    types = {**POINTERS, **NUMBERS, **own, "share": f"*{wide}"}
+    for kernel in (kernels.whole_row, kernels.row_in_blocks):
+        for off in ((), ("skips",), ("skips", "gradients"), ("sums",), ("labelled", "weighted")):
+            flags = {flag: flag not in off for flag in FLAGS}
+            wide_type = tl.float64 if wide == "fp64" else tl.float32
+            compiled(kernel, types, {"block": 128, "wide": wide_type, **flags})
+    factor = {"gradient": f"*{dtype}", "factor": f"*{dtype}", "size": "i64"}
+    compiled(kernels.times, factor, {"block": 128})
+types = {"target": "*i64", "weight": "*fp64", "found": "*fp64", "right": "*i1", **NUMBERS}
+compiled(kernels.survey, types, {"block": 128, "weighted": True})
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_triton_kernels_compile_for_a_gpu_that_is_not_there() -> None:
+    done = _run(["-c", COMPILES])
+    assert done.returncode == 0, done.stderr

@@ -7,12 +7,12 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nll_conformance.model import Implementation
 
 from .. import lazily
+from ..gpu import GPU
 
 DIVERGENCES = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "input"}
 
@@ -36,10 +36,9 @@ class Fused:
         for package in ("numpy", *_PACKAGES.get(module, ())):
             if importlib.util.find_spec(package) is None:
                 return package
-        gpu = Path("/dev/nvidiactl").exists()
-        if module == "on_triton" and not (gpu or os.environ.get("TRITON_INTERPRET") == "1"):
+        if module == "on_triton" and not (GPU or os.environ.get("TRITON_INTERPRET") == "1"):
             return "a GPU (or TRITON_INTERPRET=1)"
-        if module == "compiled" and not (gpu or shutil.which(os.environ.get("CXX", "g++"))):
+        if module == "compiled" and not (GPU or shutil.which(os.environ.get("CXX", "g++"))):
             return "a GPU or a C++ compiler"
         return None
 
@@ -78,7 +77,7 @@ IMPLEMENTATIONS = (
         "on_triton:fused_triton",
         family="cross_entropy",
         # What the interpreter does in a reasonable time.
-        max_elements=512,
+        max_elements=None if GPU else 512,
     ),
     _fused("fused_compiled", "compiled:fused_compiled", family="cross_entropy"),
     _fused(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import plain
-from .function import Rows, cross_entropy
+from .function import Rows, Scalar, cross_entropy, times
 from .memory import fresh
 
 if not (torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++"))):
@@ -34,19 +34,23 @@ def _compiled(name: str) -> Any:
 class Inductor:
     """The kernels that inductor makes of :mod:`nll_impls.fused.plain`."""
 
+    asynchronous = False
     survey = staticmethod(plain.survey)
+    times = staticmethod(times)
 
     def loss(self, rows: Rows) -> None:
         """Fill ``rows.found``."""
         _keep(rows, _run("sums", rows))
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+    def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
-        pulls = torch.full_like(rows.found[0], pull)
+        pulls = plain.as_tensor(pull, rows).expand(rows.found.shape[1])
         _keep(rows, _run("sums_and_gradient", rows, _wide(rows, pulls), _flat(gradient)))
         return rows.losses().sum()
 
-    def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
+    def late(
+        self, rows: Rows, gradient: Tensor, pull: Tensor, unless_one: Tensor | None = None
+    ) -> None:
         """The gradient from ``rows.found``, row n times ``pull[n]``."""
         found = tuple(_wide(rows, row) for row in rows.found[:3])
         _run("fill_gradient", rows, found, _wide(rows, pull), _flat(gradient))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .function import Into, Options, Rows, cross_entropy
+from .function import Into, Options, Rows, Scalar, cross_entropy, times
 from .kernels import CALL, early_kernel, late_kernel, loss_kernel
 from .loops import survey
 from .memory import Buffer, fresh
@@ -28,6 +28,9 @@ _PORTIONS = 256
 class CPU:
     """The kernels that Numba compiles."""
 
+    asynchronous = False
+    times = staticmethod(times)
+
     def survey(
         self, index: Tensor, ignore_index: int, classes: int, weight: Tensor | None
     ) -> tuple[float, int]:
@@ -40,19 +43,21 @@ class CPU:
         """Fill ``rows.found``."""
         _sweep(loss_kernel, rows)
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+    def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
         sums = torch.zeros(_PORTIONS, dtype=torch.float64, device="cpu")
         _sweep(
             early_kernel,
             rows,
             gradient,
-            torch.tensor([pull], dtype=torch.float64, device="cpu"),
+            torch.tensor([float(pull)], dtype=torch.float64, device="cpu"),
             sums,
         )
         return sums.sum()
 
-    def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
+    def late(
+        self, rows: Rows, gradient: Tensor, pull: Tensor, unless_one: Tensor | None = None
+    ) -> None:
         """The gradient from ``rows.found``, row n times ``pull[n]``."""
         _sweep(late_kernel, rows, gradient, pull)
 

@@ -23,29 +23,45 @@ from ..losses.rows import checked, classes_last, scaled, widened
 Into = Callable[[Tensor], Tensor]
 #: weight, ignore_index, reduction, label_smoothing come with every call; these follow weight.
 Options = tuple[int, str, float]
+#: A number, or a tensor () of one that a GPU has yet to find.
+Scalar = float | Tensor
 #: Dtypes in which scaling the gradient afterwards rounds no more than computing it does.
 SCALABLE = (torch.float32, torch.float64)
 
 
 class Engine(Protocol):
-    """The kernels, each one sweep over contiguous rows."""
+    """The kernels, each one sweep over contiguous rows.
+
+    Where backward does not come again, an ``asynchronous`` engine is not asked what flows back
+    but looks itself: it leaves a gradient alone where that is 1.
+    """
+
+    asynchronous: bool
 
     def survey(
         self, index: Tensor, ignore_index: int, classes: int, weight: Tensor | None
-    ) -> tuple[float, int]:
+    ) -> tuple[Scalar, int]:
         """The weight of all counted rows, and the first target that is no class (-1: none)."""
 
     def loss(self, rows: Rows) -> None:
         """Fill ``rows.found``."""
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+    def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses; ``gradient`` (*rows, c) gets that of each times ``pull``.
 
         ``gradient`` may be ``rows.logits`` itself.
         """
 
-    def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
-        """``gradient`` from ``rows.found``, row n times ``pull[n]``, (n,) float64."""
+    def late(
+        self, rows: Rows, gradient: Tensor, pull: Tensor, unless_one: Tensor | None = None
+    ) -> None:
+        """``gradient`` from ``rows.found``, row n times ``pull[n]``, (n,) float64.
+
+        An asynchronous engine leaves it as it is if ``unless_one`` () is 1.
+        """
+
+    def times(self, gradient: Tensor, factor: Tensor) -> None:
+        """Multiply ``gradient`` by ``factor`` () in place; nothing is written if that is 1."""
 
 
 @dataclass
@@ -58,7 +74,7 @@ class Rows:
     weight: Tensor | None  #: (c,) float64
     share: Tensor | None  #: (1, c) or (n, c), in the dtype that is computed in
     hard: float
-    counted: float  #: what the mean divides by
+    counted: Scalar  #: what the mean divides by
     found: Tensor  #: top, total, mass and cross of :mod:`kernels`, (4, n) float64
 
     @classmethod
@@ -88,7 +104,7 @@ class Rows:
                 share = torch.addcmul(share, each, given.double(), value=1.0 - label_smoothing)
             share = share.to(wide).contiguous()
         rows = labels.numel() // classes if labels.is_floating_point() else labels.numel()
-        counted = float(rows)
+        counted: Scalar = float(rows)
         index = None
         if not labels.is_floating_point():
             index = labels.reshape(-1).contiguous()
@@ -120,13 +136,15 @@ class Rows:
         """The result of the call, of row losses or of their sum."""
         if reduction == "none":
             return losses
-        total = losses.sum()
+        total = losses.sum() if losses.dim() else losses
         return total / self.counted if reduction == "mean" else total
 
-    def factor(self, reduction: str) -> float:
+    def factor(self, reduction: str) -> Scalar:
         """What the reduction multiplies each row's gradient by."""
         if reduction != "mean":
             return 1.0
+        if isinstance(self.counted, Tensor):
+            return self.counted.reciprocal()
         return 1.0 / self.counted if self.counted else float("inf")
 
 
@@ -204,16 +222,11 @@ class _Fused(torch.autograd.Function):
         """The gradient that forward has found, scaled; or that of a second sweep."""
         refuse_second_derivative()
         ready, slope, input, _, _ = ctx.saved_tensors
-        pull = (upstream.double() * ctx.factor).reshape(-1)
-        pull = pull.expand(ctx.rows.found.shape[1]).contiguous()
         to_input = to_target = None
         if ctx.needs_input_grad[0]:
-            if ctx.early and (ctx.scalable or _is_exact(ready, upstream)):
-                to_input = _scaled(ready, upstream)
-            else:
-                to_input = _late(ctx, input, pull)
+            to_input = _to_input(ctx, ready, input, upstream)
         if ctx.needs_input_grad[1]:
-            scale = pull.reshape(slope.shape[:-1]).unsqueeze(-1)
+            scale = _pull(ctx, upstream).reshape(slope.shape[:-1]).unsqueeze(-1)
             to_target = _classes_back(slope * scale).to(ctx.target_dtype)
         return to_input, to_target, None, None, None, None
 
@@ -230,11 +243,29 @@ def graph_is_kept() -> bool:
     return bool(tell()) if tell else True
 
 
-def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
-    """The gradient times what flows back; its own memory, if nobody needs it afterwards."""
-    if graph_is_kept():
-        return gradient * upstream
-    return gradient if upstream.item() == 1.0 else gradient.mul_(upstream)
+def _to_input(ctx: Any, ready: Tensor | None, input: Tensor, upstream: Tensor) -> Tensor:
+    """The gradient of the logits: the early one scaled, or that of another sweep."""
+    if ready is None:
+        return _late(ctx, input, _pull(ctx, upstream))
+    again = graph_is_kept()
+    if not ctx.scalable and ctx.engine.asynchronous and not again:
+        # the gradient that is ready lies as the contiguous rows do
+        rows = replace(ctx.rows, logits=classes_last(input).contiguous())
+        place = classes_last(ready)
+        ctx.engine.late(rows, place, _pull(ctx, upstream), unless_one=upstream)
+        return ready
+    if not (ctx.scalable or _is_exact(ready, upstream)):
+        return _late(ctx, input, _pull(ctx, upstream))
+    if again:
+        return ready * upstream
+    ctx.engine.times(classes_last(ready), upstream)
+    return ready
+
+
+def times(gradient: Tensor, factor: Tensor) -> None:
+    """What an engine that knows nothing better does as ``times``."""
+    if factor.item() != 1.0:
+        gradient.mul_(factor)
 
 
 def _is_exact(gradient: Tensor, upstream: Tensor) -> bool:
@@ -245,6 +276,12 @@ def _is_exact(gradient: Tensor, upstream: Tensor) -> bool:
     size = abs(upstream.item())
     power = gradient.dtype == torch.bfloat16 and math.frexp(size)[0] == 0.5
     return size == 1.0 or power
+
+
+def _pull(ctx: Any, upstream: Tensor) -> Tensor:
+    """What the gradient of each row is multiplied by, (n,) float64."""
+    pull: Tensor = (upstream.double() * ctx.factor).reshape(-1)
+    return pull.expand(ctx.rows.found.shape[1]).contiguous()
 
 
 def _late(ctx: Any, input: Tensor, pull: Tensor) -> Tensor:

@@ -23,67 +23,127 @@ import triton  # noqa: E402  (it looks at TRITON_INTERPRET when it is imported)
 import triton.language as tl  # noqa: E402
 
 from . import plain  # noqa: E402
-from .function import Rows, cross_entropy  # noqa: E402
+from . import triton_kernels as kernels  # noqa: E402
+from .function import Rows, Scalar, cross_entropy  # noqa: E402
 from .memory import fresh  # noqa: E402
-from .triton_kernels import sweep  # noqa: E402
 
-#: Classes in a block; fewer where there are fewer.
-_BLOCK = 4096
+#: Classes in a block at most; a thread of the largest has 32 of them.
+_BLOCK = 16 if _INTERPRETED else 32768
+#: Entries in a block at least, so that few kernels are compiled.
+_LEAST = 16 if _INTERPRETED else 128
+#: Targets that are looked at at a time.
+_TARGETS = 4096
+#: Entries of a gradient that are scaled at a time, and programs that take turns at it.
+_SCALED, _PROGRAMS = 4096, 1024
 
 
 class Triton:
     """The kernels of :mod:`nll_impls.fused.triton_kernels`."""
 
-    survey = staticmethod(plain.survey)
+    asynchronous = True
+
+    def survey(
+        self, index: Tensor, ignore_index: int, classes: int, weight: Tensor | None
+    ) -> tuple[Scalar, int]:
+        """As :func:`nll_impls.fused.plain.survey`."""
+        counted = torch.empty((), dtype=torch.float64, device=index.device)
+        if len(index) == 0:
+            return counted.zero_(), -1
+        right = torch.empty((), dtype=torch.bool, device=index.device)
+        with torch.cuda.device_of(index):  # type: ignore[no-untyped-call]
+            kernels.survey[(1,)](
+                index,
+                counted if weight is None else weight,
+                counted,
+                right,
+                len(index),
+                classes,
+                ignore_index,
+                block=max(_LEAST, min(_TARGETS, triton.next_power_of_2(len(index)))),
+                weighted=weight is not None,
+                num_warps=8,
+            )
+        if plain.none_is_wrong(right):
+            return counted, -1
+        return plain.survey(index, ignore_index, classes, weight)
 
     def loss(self, rows: Rows) -> None:
         """Fill ``rows.found``."""
         _launch(rows, None, None, sums=True)
 
-    def early(self, rows: Rows, gradient: Tensor, pull: float) -> Tensor:
+    def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
-        _launch(rows, gradient, torch.full_like(rows.found[0], pull), sums=True)
-        return rows.losses().sum()
+        _launch(rows, gradient, plain.as_tensor(pull, rows), sums=True)
+        return rows.found[3].sum()
 
-    def late(self, rows: Rows, gradient: Tensor, pull: Tensor) -> None:
+    def late(
+        self, rows: Rows, gradient: Tensor, pull: Tensor, unless_one: Tensor | None = None
+    ) -> None:
         """The gradient from ``rows.found``, row n times ``pull[n]``."""
-        _launch(rows, gradient, pull, sums=False)
+        _launch(rows, gradient, pull, sums=False, unless_one=unless_one)
+
+    def times(self, gradient: Tensor, factor: Tensor) -> None:
+        """Multiply ``gradient`` by ``factor`` () in place; nothing is written if that is 1."""
+        size = gradient.numel()
+        if size == 0:
+            return
+        programs = min(_PROGRAMS, triton.cdiv(size, _SCALED))
+        with np.errstate(all="ignore"), torch.cuda.device_of(gradient):  # type: ignore[no-untyped-call]
+            kernels.times[(programs,)](gradient, factor, size, block=_SCALED)
 
 
 ENGINE = Triton()
 
 
-def _launch(rows: Rows, gradient: Tensor | None, pull: Tensor | None, *, sums: bool) -> None:
+def _launch(
+    rows: Rows,
+    gradient: Tensor | None,
+    pull: Tensor | None,
+    *,
+    sums: bool,
+    unless_one: Tensor | None = None,
+) -> None:
     count, classes = rows.found.shape[1], rows.logits.shape[-1]
     if count == 0:
         return
-    kept, at, part = plain.at_targets(rows)
     double = rows.logits.dtype == torch.float64
+    most = _BLOCK // 2 if double else _BLOCK
+    block = max(_LEAST, min(most, triton.next_power_of_2(classes)))
+    shared, labelled = rows.share is not None, rows.target is not None
+    nothing = rows.found  # where a pointer is needed that nobody follows
     arguments: dict[str, Any] = {
         "logits": rows.logits,
-        "share": part if rows.share is None else rows.share,
-        "share_stride": classes if rows.share is not None and len(rows.share) > 1 else 0,
-        "kept": kept.to(torch.int8),
-        "at_target": at,
-        "parts": part,
+        "target": rows.target if labelled else nothing,
+        "weight": nothing if rows.weight is None else rows.weight,
+        "share": rows.share if shared else nothing,
+        "hard": plain.as_tensor(rows.hard, rows) if shared and labelled else nothing,
         "found": rows.found,
-        "pull": part if pull is None else pull.to(part.dtype),
+        "pull": nothing if pull is None else pull,
+        "unless_one": nothing if unless_one is None else unless_one,
         "gradient": rows.logits if gradient is None else gradient,
         "rows": count,
         "classes": classes,
+        "ignore_index": rows.ignore_index,
     }
     # The interpreter truncates where a GPU rounds to bfloat16, and NumPy warns of its infinities.
     rounded = gradient
     if _INTERPRETED and gradient is not None and gradient.dtype == torch.bfloat16:
         arguments["gradient"] = rounded = gradient.float()
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), torch.cuda.device_of(rows.logits):  # type: ignore[no-untyped-call]
+        sweep = kernels.whole_row if classes <= block else kernels.row_in_blocks
         sweep[(count,)](
             **arguments,
-            block=min(_BLOCK, triton.next_power_of_2(classes)),
-            shared=rows.share is not None,
+            block=block,
+            labelled=labelled,
+            weighted=rows.weight is not None,
+            shared=shared,
+            each_share=rows.share is not None and len(rows.share) > 1,
+            each_pull=pull is not None and pull.numel() > 1,
             wide=tl.float64 if double else tl.float32,
+            skips=unless_one is not None,
             sums=sums,
             gradients=gradient is not None,
+            num_warps=max(1, min(32, block // 512)),
         )
     if gradient is not None and rounded is not None and rounded is not gradient:
         gradient.copy_(rounded)

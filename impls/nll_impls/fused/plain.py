@@ -10,20 +10,38 @@ import torch
 from torch import Tensor
 
 from ..losses.rows import widened
-from .function import Rows
+from .function import Rows, Scalar
 
 
 def survey(
     index: Tensor, ignore_index: int, classes: int, weight: Tensor | None
-) -> tuple[float, int]:
-    """The weight of all counted rows, and the first target that is no class (-1: none is)."""
+) -> tuple[Scalar, int]:
+    """The weight of all counted rows, and the first target that is no class (-1: none is).
+
+    A GPU is not waited for: a wrong target there ends the process's use of it, as in PyTorch's
+    own loss, and nothing of it is told here.
+    """
     kept = index != ignore_index
     wrong = kept & ((index < 0) | (index >= classes))
-    if bool(wrong.any()):
+    if not none_is_wrong(~wrong.any()):
         return 0.0, int(wrong.nonzero()[0])
-    if weight is None:
-        return float(kept.sum()), -1
-    return float(weight[index.where(kept, 0)].where(kept, 0.0).sum()), -1
+    counted = kept if weight is None else weight[index.where(kept, 0)].where(kept, 0.0)
+    return counted.sum(dtype=torch.float64), -1
+
+
+def none_is_wrong(right: Tensor) -> bool:
+    """Whether ``right`` () holds; a GPU is asked to see to it, and believed."""
+    if right.is_cuda:
+        torch._assert_async(right, "a target is neither a class nor ignore_index")  # noqa: SLF001 - there is no public way
+        return True
+    return bool(right)
+
+
+def as_tensor(value: Scalar, rows: Rows) -> Tensor:
+    """A number as a tensor (1,) in float64, where the rows are."""
+    if isinstance(value, Tensor):
+        return value.reshape(1)
+    return torch.full((1,), value, dtype=torch.float64, device=rows.logits.device)
 
 
 def at_targets(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:

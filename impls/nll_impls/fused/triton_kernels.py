@@ -1,6 +1,8 @@
-"""The kernels in Triton: a program for each row, which walks over blocks of classes.
+"""The kernels in Triton: one program for all targets, then one for each row of logits.
 
-``Tensor`` arguments are contiguous; see :mod:`nll_impls.fused.kernels` for the words.
+``Tensor`` arguments are contiguous; see :mod:`nll_impls.fused.kernels` for the words.  A row that
+is ``whole`` fits in a block and is read once; others are walked through in blocks, and once more,
+backwards, for the gradient: what was read last is in the cache still.
 """
 
 from __future__ import annotations
@@ -10,88 +12,260 @@ from typing import Any
 import triton
 import triton.language as tl
 
+# Triton looks up the names in annotations, and finds only those of its own modules.  Branches
+# are decided when a kernel is compiled.
+
+
+@triton.jit(do_not_specialize=["rows", "ignore_index"])  # Triton has no types
+def survey(
+    target: tl.tensor,
+    weight: tl.tensor,
+    found: tl.tensor,
+    right: tl.tensor,
+    rows: tl.tensor,
+    classes: tl.tensor,
+    ignore_index: tl.tensor,
+    block: tl.constexpr,
+    weighted: tl.constexpr,
+) -> None:
+    """To ``found`` the weight of the counted rows, to ``right`` whether all targets are classes."""
+    counted = tl.zeros((block,), tl.float64)
+    wrong = tl.zeros((block,), tl.float64)
+    for low in range(0, rows, block):
+        at = low + tl.arange(0, block)
+        label = tl.load(target + at, mask=at < rows, other=0)
+        kept = (at < rows) & (label != ignore_index)
+        good = (label >= 0) & (label < classes)
+        wrong += tl.where(kept & (good == 0), 1.0, 0.0)
+        each = tl.full((block,), 1.0, tl.float64)
+        if weighted:
+            each = tl.load(weight + label, mask=kept & good, other=0.0)
+        counted += tl.where(kept, each, 0.0)
+    tl.store(found, tl.sum(counted, 0))
+    tl.store(right, tl.sum(wrong, 0) == 0)
+
+
+@triton.jit(do_not_specialize=["size"])  # Triton has no types
+def times(gradient: tl.tensor, factor: tl.tensor, size: tl.tensor, block: tl.constexpr) -> None:
+    """Multiply ``gradient`` (size,) by ``factor``; the programs take turns at its blocks."""
+    scale = tl.load(factor)
+    if scale != 1.0:
+        stride = tl.num_programs(0).to(tl.int64) * block
+        for low in range(tl.program_id(0).to(tl.int64) * block, size, stride):
+            at = low + tl.arange(0, block)
+            x = tl.load(gradient + at, mask=at < size)
+            tl.store(gradient + at, x * scale, mask=at < size)
+
 
 @triton.jit  # Triton has no types
-def _row_sums(
-    logits: Any,
-    share: Any,
-    classes: Any,
-    block: tl.constexpr,
+def _with_block(top: tl.tensor, total: tl.tensor, x: tl.tensor, wide: tl.constexpr) -> Any:
+    """Top and total with the logits ``x`` of one more block, and its exponentials."""
+    higher = tl.maximum(top, tl.max(x, 0))
+    shift = tl.where(higher == -float("inf"), tl.zeros((), wide), higher)
+    powers = tl.exp(x - shift)
+    return higher, total * tl.exp(top - shift) + tl.sum(powers, 0), powers
+
+
+@triton.jit  # Triton has no types
+def _shares(x: tl.tensor, top: tl.tensor, part: tl.tensor) -> Any:
+    """What a block adds to mass and cross, where its classes have probabilities ``part``."""
+    distance = tl.where(part == 0, tl.zeros_like(x), part * (x - top))
+    return tl.sum(part, 0), tl.sum(distance, 0)
+
+
+@triton.jit  # Triton has no types
+def _label(
+    target: tl.tensor,
+    weight: tl.tensor,
+    hard: tl.tensor,
+    n: tl.tensor,
+    ignore_index: tl.tensor,
+    labelled: tl.constexpr,
+    weighted: tl.constexpr,
     shared: tl.constexpr,
     wide: tl.constexpr,
 ) -> Any:
-    """Top, total, mass and cross of the row at ``logits``, without its target."""
-    top = tl.full((), -float("inf"), wide)
-    total = tl.zeros((), wide)
-    for low in range(0, classes, block):
-        at = low + tl.arange(0, block)
-        x = tl.load(logits + at, mask=at < classes, other=-float("inf")).to(wide)
-        higher = tl.maximum(top, tl.max(x, 0))
-        shift = tl.where(higher == -float("inf"), tl.zeros((), wide), higher)
-        total = total * tl.exp(top - shift) + tl.sum(tl.exp(x - shift), 0)
-        top = higher
-    mass = tl.zeros((), wide)
-    cross = tl.zeros((), wide)
-    if shared:
-        for low in range(0, classes, block):
-            at = low + tl.arange(0, block)
-            x = tl.load(logits + at, mask=at < classes, other=0.0).to(wide)
-            part = tl.load(share + at, mask=at < classes, other=0.0)
-            mass += tl.sum(part, 0)
-            cross += tl.sum(tl.where(part == 0, tl.zeros((block,), wide), part * (x - top)), 0)
-    return top, total, mass, cross
+    """Whether row ``n`` counts, its target and what stands there."""
+    t = tl.zeros((), tl.int64)
+    part = tl.zeros((), wide)
+    kept = t == 0
+    if labelled:
+        label = tl.load(target + n)
+        kept = label != ignore_index
+        t = tl.where(kept, label, 0)
+        part = tl.full((), 1.0, wide)
+        if weighted:
+            part = tl.load(weight + t).to(wide)
+        if shared:
+            part = part * tl.load(hard).to(wide)
+        part = tl.where(kept, part, 0.0)
+    return kept, t.to(tl.int32), part
 
 
 @triton.jit  # Triton has no types
-def sweep(
-    logits: Any,
-    share: Any,
-    share_stride: Any,
-    kept: Any,
-    at_target: Any,
-    parts: Any,
-    found: Any,
-    pull: Any,
-    gradient: Any,
-    rows: Any,
-    classes: Any,
+def _to_target(top: tl.tensor, part: tl.tensor, x: tl.tensor, wide: tl.constexpr) -> Any:
+    """What the target, whose logit is ``x``, adds to cross."""
+    below = x.to(wide) - top
+    nothing = (part == 0) & (below == -float("inf"))
+    return tl.where(nothing, tl.zeros((), wide), part * below)
+
+
+@triton.jit  # Triton has no types
+def _keep(
+    found: tl.tensor,
+    rows: tl.tensor,
+    kept: tl.tensor,
+    top: tl.tensor,
+    total: tl.tensor,
+    mass: tl.tensor,
+    cross: tl.tensor,
+    gradients: tl.constexpr,
+) -> None:
+    """To ``found`` at a row, where only rows that count leave NaN and infinities.
+
+    The last of the four is the loss itself where nobody will ask for the gradient again.
+    """
+    tl.store(found, tl.where(kept, top, 0.0))
+    tl.store(found + rows, tl.where(kept, total, 1.0))
+    tl.store(found + 2 * rows, tl.where(kept, mass, 0.0))
+    if gradients:
+        cross = mass.to(tl.float64) * tl.log(total.to(tl.float64)) - cross.to(tl.float64)
+    tl.store(found + 3 * rows, tl.where(kept, cross, 0.0))
+
+
+@triton.jit(do_not_specialize=["rows", "ignore_index"])  # Triton has no types
+def whole_row(
+    logits: tl.tensor,
+    target: tl.tensor,
+    weight: tl.tensor,
+    share: tl.tensor,
+    hard: tl.tensor,
+    found: tl.tensor,
+    pull: tl.tensor,
+    unless_one: tl.tensor,
+    gradient: tl.tensor,
+    rows: tl.tensor,
+    classes: tl.tensor,
+    ignore_index: tl.tensor,
     block: tl.constexpr,
+    labelled: tl.constexpr,
+    weighted: tl.constexpr,
     shared: tl.constexpr,
+    each_share: tl.constexpr,
+    each_pull: tl.constexpr,
     wide: tl.constexpr,
+    skips: tl.constexpr,
     sums: tl.constexpr,
     gradients: tl.constexpr,
 ) -> None:
     """What is asked for of one row: ``sums`` to ``found`` (4, rows), or from there the gradient."""
+    if skips:  # noqa: SIM102 - Triton decides the first when it compiles
+        if tl.load(unless_one) == 1.0:
+            return
     n = tl.program_id(0).to(tl.int64)
     logits += n * classes
-    share += n * share_stride
-    gradient += n * classes
-    is_kept = tl.load(kept + n) != 0
-    t = tl.load(at_target + n)
-    part_t = tl.load(parts + n)
+    found += n
+    kept, t, part_t = _label(
+        target, weight, hard, n, ignore_index, labelled, weighted, shared, wide
+    )
+    at = tl.arange(0, block)
+    x = tl.load(logits + at, mask=at < classes, other=-float("inf")).to(wide)
+    if shared:
+        part = tl.load(share + n * classes * each_share + at, mask=at < classes, other=0.0)
     if sums:
-        top, total, mass, cross = _row_sums(logits, share, classes, block, shared, wide)
-        below = tl.load(logits + t).to(wide) - top
-        nothing = (part_t == 0) & (below == -float("inf"))
-        mass += part_t
-        cross += tl.where(nothing, tl.zeros((), wide), part_t * below)
-        # found is where only rows that count have left NaN and infinities
-        tl.store(found + n, tl.where(is_kept, top, 0.0))
-        tl.store(found + rows + n, tl.where(is_kept, total, 1.0))
-        tl.store(found + 2 * rows + n, tl.where(is_kept, mass, 0.0))
-        tl.store(found + 3 * rows + n, tl.where(is_kept, cross, 0.0))
+        top, total, powers = _with_block(
+            tl.full((), -float("inf"), wide), tl.zeros((), wide), x, wide
+        )
+        mass = part_t
+        cross = _to_target(top, part_t, tl.load(logits + t), wide)
+        if shared:
+            more, farther = _shares(x, top, part)
+            mass += more
+            cross += farther
+        _keep(found, rows, kept, top, total, mass, cross, gradients)
     else:
-        top = tl.load(found + n).to(wide)
-        total = tl.load(found + rows + n).to(wide)
-        mass = tl.load(found + 2 * rows + n).to(wide)
+        top = tl.load(found).to(wide)
+        total = tl.load(found + rows).to(wide)
+        mass = tl.load(found + 2 * rows).to(wide)
+        powers = tl.exp(x - top)
     if gradients:
-        pulled = tl.load(pull + n)
-        for low in range(0, classes, block):
-            at = low + tl.arange(0, block)
-            inside = at < classes
-            x = tl.load(logits + at, mask=inside, other=0.0).to(wide)
-            value = mass * (tl.exp(x - top) / total) - tl.where(at == t, part_t, 0.0)
+        pulled = tl.load(pull + n * each_pull).to(wide)
+        less = tl.where(at == t, part_t, 0.0)
+        if shared:
+            less += part
+        slope = tl.where(kept, (powers * (mass / total) - less) * pulled, 0.0)
+        place = gradient + n * classes + at
+        tl.store(place, slope.to(gradient.dtype.element_ty), mask=at < classes)
+
+
+@triton.jit(do_not_specialize=["rows", "ignore_index"])  # Triton has no types
+def row_in_blocks(
+    logits: tl.tensor,
+    target: tl.tensor,
+    weight: tl.tensor,
+    share: tl.tensor,
+    hard: tl.tensor,
+    found: tl.tensor,
+    pull: tl.tensor,
+    unless_one: tl.tensor,
+    gradient: tl.tensor,
+    rows: tl.tensor,
+    classes: tl.tensor,
+    ignore_index: tl.tensor,
+    block: tl.constexpr,
+    labelled: tl.constexpr,
+    weighted: tl.constexpr,
+    shared: tl.constexpr,
+    each_share: tl.constexpr,
+    each_pull: tl.constexpr,
+    wide: tl.constexpr,
+    skips: tl.constexpr,
+    sums: tl.constexpr,
+    gradients: tl.constexpr,
+) -> None:
+    """The same where a row has more classes than a block."""
+    if skips:  # noqa: SIM102 - Triton decides the first when it compiles
+        if tl.load(unless_one) == 1.0:
+            return
+    n = tl.program_id(0).to(tl.int64)
+    logits += n * classes
+    share += n * classes * each_share
+    found += n
+    kept, t, part_t = _label(
+        target, weight, hard, n, ignore_index, labelled, weighted, shared, wide
+    )
+    blocks = tl.cdiv(classes, block)
+    if sums:
+        top = tl.full((), -float("inf"), wide)
+        total = tl.zeros((), wide)
+        for i in range(blocks):
+            at = i * block + tl.arange(0, block)
+            x = tl.load(logits + at, mask=at < classes, other=-float("inf")).to(wide)
+            top, total, _ = _with_block(top, total, x, wide)
+        mass = part_t
+        cross = _to_target(top, part_t, tl.load(logits + t), wide)
+        if shared:
+            for i in range(blocks):
+                at = i * block + tl.arange(0, block)
+                x = tl.load(logits + at, mask=at < classes, other=0.0).to(wide)
+                part = tl.load(share + at, mask=at < classes, other=0.0)
+                more, farther = _shares(x, top, part)
+                mass += more
+                cross += farther
+        _keep(found, rows, kept, top, total, mass, cross, gradients)
+    else:
+        top = tl.load(found).to(wide)
+        total = tl.load(found + rows).to(wide)
+        mass = tl.load(found + 2 * rows).to(wide)
+    if gradients:
+        pulled = tl.load(pull + n * each_pull).to(wide)
+        scale = mass / total
+        for i in range(blocks):
+            at = (blocks - 1 - i) * block + tl.arange(0, block)
+            x = tl.load(logits + at, mask=at < classes, other=0.0).to(wide)
+            less = tl.where(at == t, part_t, 0.0)
             if shared:
-                value -= tl.load(share + at, mask=inside, other=0.0)
-            value = tl.where(is_kept, value * pulled, 0.0)
-            tl.store(gradient + at, value.to(gradient.dtype.element_ty), mask=inside)
+                less += tl.load(share + at, mask=at < classes, other=0.0)
+            slope = tl.where(kept, (tl.exp(x - top) * scale - less) * pulled, 0.0)
+            place = gradient + n * classes + at
+            tl.store(place, slope.to(gradient.dtype.element_ty), mask=at < classes)
