@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nll_conformance.model import DTYPES, Expected, Implementation
+from nll_conformance.model import DEVICES, DTYPES, Expected, Implementation
 
 from .. import lazily
 
@@ -13,7 +13,7 @@ DIVERGENCES = {"all_ignored_mean": "nan", "empty_mean": "nan", "half_output": "i
 DOCS = "https://docs.pytorch.org/docs/2.13/generated/"
 
 
-def image(family: str, rule: str, dtype: str, **numbers: Any) -> Mapping[str, Any]:
+def image(family: str, rule: str, dtype: str, device: str, **numbers: Any) -> Mapping[str, Any]:
     """The case of (2, 3, 4, 4) images with channels last, as a recipe in JSON."""
     return {
         "family": family,
@@ -36,7 +36,7 @@ def image(family: str, rule: str, dtype: str, **numbers: Any) -> Mapping[str, An
         "options": {},
         "upstream": {"regime": "constant", "shape": [], "dtype": dtype, "offset": 1.0},
         "dtype": dtype,
-        "device": "cpu",
+        "device": device,
     }
 
 
@@ -46,13 +46,13 @@ def not_contiguous(family: str, **numbers: Any) -> tuple[Expected, ...]:
         Expected(
             rule,
             dtype=dtype,
-            device="cpu",
+            device=device,
             reason=(
                 "nll_loss2d allocates grad_input with the input's strides and then wants it "
                 "contiguous: backward of 4-D input with channels last raises"
             ),
             link="https://github.com/pytorch/pytorch/issues/175084",
-            case=image(family, rule, dtype, **numbers),
+            case=image(family, rule, dtype, device, **numbers),
         )
         for rule in (
             "layout.spatial_input",
@@ -61,6 +61,7 @@ def not_contiguous(family: str, **numbers: Any) -> tuple[Expected, ...]:
             "combinations.all_options",
         )
         for dtype in DTYPES
+        for device in DEVICES
     )
 
 

@@ -1,7 +1,8 @@
 """Write the page of findings: ``python -m nll_impls.third_party > THIRD_PARTY.md``.
 
-Every reproducer is run where its package is installed; one that no longer shows its fault is
-called stale, and the exit code is 1.  With ``--no-run`` the page says nothing about that.
+Every reproducer is run where its package is installed, and a GPU if it needs one; one that no
+longer shows its fault is called stale, and the exit code is 1.  With ``--no-run`` the page says
+nothing about that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from nll_conformance.discover import family
 from nll_conformance.model import Implementation
 
+from ..gpu import GPU
 from . import implementations
 from ._findings import KINDS, Finding, Package, packages
 from ._package import FromPackages
@@ -29,6 +31,7 @@ ends with the exception named beside it while the fault is there.  Every entry w
 hand to be of the kind that its heading says; `nll-conformance check NAME` judges again.
 """
 TIMEOUT_S = 120
+DEVICES = {"cpu": "on a CPU", "cuda": "on a GPU"}
 #: What torch.distributed puts in front of a traceback's lines.
 RANK = re.compile(r"^\[rank\d+\]: ")
 #: A torchvision built for another torch cannot be imported, whatever the program is about.
@@ -80,7 +83,8 @@ def _section(package: Package, losses: list[Implementation], *, run: bool) -> in
         if entries:
             write(f"\n### {heading}\n")
         for entry in entries:
-            state = _state(entry) if run and installed and entry.reproducer else ""
+            here = installed and (GPU or entry.device != "cuda")
+            state = _state(entry) if run and here and entry.reproducer else ""
             stale += state == "stale"
             write("\n".join(_entry(entry, state)))
     write("")
@@ -115,7 +119,8 @@ def _declared(loss: Implementation, *, read: bool) -> str:
 
 def _entry(finding: Finding, state: str) -> Iterator[str]:
     where = ", ".join(f"`{name}`" for name in finding.implementations)
-    only = f" ({finding.dtype})" if finding.dtype else ""
+    kind = [word for word in (finding.dtype, DEVICES.get(finding.device or "")) if word]
+    only = f" ({', '.join(kind)})" if kind else ""
     yield f"**{finding.says}** {where}{only}. [Reference]({finding.link})."
     yield f"Rules: {', '.join(f'`{rule}`' for rule in finding.rules)}."
     if finding.why:

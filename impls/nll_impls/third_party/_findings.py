@@ -9,6 +9,7 @@
     implementations = ["timm_label_smoothing"]
     rules = ["stability.classes_at_minus_infinity"]
     dtype = "float32"               # optional; all dtypes otherwise
+    device = "cuda"                 # optional; all devices otherwise, its interpreter's "cpu"
     says = "what is wrong, in a sentence"
     why = "where in the package, and how that was confirmed"
     link = "https://..."
@@ -49,6 +50,7 @@ class Finding:
     link: str
     why: str = ""
     dtype: str | None = None
+    device: str | None = None
     reproducer: str = ""
     raises: str = "AssertionError"
 
@@ -96,7 +98,13 @@ def findings_of(implementation: str) -> Iterator[Finding]:
 def expected_of(implementation: str) -> tuple[Expected, ...]:
     """The failures that are known, each with its reason and link."""
     return tuple(
-        Expected(rule, dtype=finding.dtype, reason=finding.says, link=finding.link)
+        Expected(
+            rule,
+            dtype=finding.dtype,
+            device="cpu" if finding.kind == "interpreter" else finding.device,
+            reason=finding.says,
+            link=finding.link,
+        )
         for finding in findings_of(implementation)
         for rule in finding.rules
     )

@@ -15,10 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from ..gpu import GPU
+
 #: The declared caps of a Triton loss: its interpreter takes some milliseconds for each row.
-CAPS: dict[str, Any] = {"max_rows": 16, "max_elements": 70_000}
+CAPS: dict[str, Any] = {} if GPU else {"max_rows": 16, "max_elements": 70_000}
 #: Those of a fused linear loss, whose interpreted product costs as much again.
-LINEAR_CAPS: dict[str, Any] = {"max_rows": 8, "max_elements": 20_000}
+LINEAR_CAPS: dict[str, Any] = {} if GPU else {"max_rows": 8, "max_elements": 20_000}
 
 
 @cache
@@ -165,7 +167,7 @@ def _elementwise(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @cache
 def torchvision_operators() -> None:
-    """Declare the operators that torchvision registers from C++.
+    """Declare the operators that torchvision registers from C++, where it cannot.
 
     A torchvision built for another torch (CUDA's, beside a CPU one) cannot load them, and its
     import fails where it registers their fakes.  No loss uses them.
@@ -173,6 +175,12 @@ def torchvision_operators() -> None:
     import torch
 
     if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        pass
+    else:
         return
     library: Any = cast(Any, torch.library.Library)("torchvision", "DEF")
     for name in ("nms", "qnms"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from ..gpu import GPU
 from ._package import from_package
 from ._shims import CAPS, load_file, triton_anywhere
 
@@ -41,7 +42,8 @@ def _neighbours() -> dict[str, dict[str, Any]]:
 
     def settings(size: int) -> tuple[int, int]:
         block = triton.next_power_of_2(size)
-        return block, 4  # warps, which the interpreter has none of
+        # As its own, and any number for the interpreter, which has no warps.
+        return block, 4 if block < 2048 else 8 if block < 8192 else 16 if block < 32768 else 32
 
     def cast(value: Any, dtype: Any) -> Any:
         return tl.cast(value, dtype)  # by its place: the interpreter replaces it there
@@ -54,7 +56,7 @@ def _neighbours() -> dict[str, dict[str, Any]]:
             "calculate_settings": settings,
             "is_cdna": lambda: False,
             "torch_gpu_device": lambda device: nullcontext(),
-            "triton_cast": cast,
+            "triton_cast": tl.cast if GPU else cast,
             "triton_tanh": libdevice.tanh,
         },
         "unsloth.kernels.rope_embedding": {"_eviction_hints_ok": lambda device: False},
