@@ -6,7 +6,9 @@ For asv and pytest-benchmark, which have their own loops; ``bench`` interleaves 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+from .. import gpu
 from ..engine import Engine
 from ..errors import UsageError
 from ..wish import Wish
@@ -22,7 +24,7 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A verified loss: ``loss.ready()`` prepares a call, ``copy.ready()`` the yardstick.
+    """A verified loss, and a copy of its logits as yardstick.
 
     ``error_units`` is the worst error in condition units, None where the family has none;
     ``logits_bytes`` what ratios of memory divide by.
@@ -34,9 +36,21 @@ class Prepared:
     error_units: float | None
     device: str
 
-    def ready(self, number: int = 0) -> Call:
-        """Prepare a call on input ``number`` (0 or 1) and return it."""
-        return self.loss.ready(number)
+    def ready(self, number: int = 0, *, copy: bool = False) -> Call:
+        """Prepare a call of the loss, or the copy, on input ``number`` (0 or 1) and return it.
+
+        It is over when the GPU has done it, too: the clock is another harness's.
+        """
+        call = (self.copy if copy else self.loss).ready(number)
+        if self.device != "cuda":
+            return call
+
+        def finished() -> Any:
+            answer = call()
+            gpu.wait()
+            return answer
+
+        return finished
 
     def elsewhere(self) -> Prepared:
         """The same with the loss's tensors at other addresses, verified already."""
