@@ -26,9 +26,9 @@ def lost() -> bool:
 def exact_products(allowed: tuple[bool, bool] = (False, False)) -> None:
     """Sums of 16-bit products in float32; or ``allowed``, in 16 bits: (bfloat16, float16)."""
     matmul = torch.backends.cuda.matmul
-    matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = (
-        allowed
-    )
+    bfloat16, float16 = allowed
+    matmul.allow_bf16_reduced_precision_reduction = bfloat16
+    matmul.allow_fp16_reduced_precision_reduction = float16
 
 
 def reduced_products() -> tuple[bool, bool]:

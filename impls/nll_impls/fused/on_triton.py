@@ -109,22 +109,7 @@ def _launch(
     double = rows.logits.dtype == torch.float64
     most = _BLOCK // 2 if double else _BLOCK
     block = max(_LEAST, min(most, triton.next_power_of_2(classes)))
-    shared, labelled = rows.share is not None, rows.target is not None
-    nothing = rows.found  # where a pointer is needed that nobody follows
-    arguments: dict[str, Any] = {
-        "logits": rows.logits,
-        "target": rows.target if labelled else nothing,
-        "weight": nothing if rows.weight is None else rows.weight,
-        "share": rows.share if shared else nothing,
-        "hard": plain.as_tensor(rows.hard, rows) if shared and labelled else nothing,
-        "found": rows.found,
-        "pull": nothing if pull is None else pull,
-        "unless_one": nothing if unless_one is None else unless_one,
-        "gradient": rows.logits if gradient is None else gradient,
-        "rows": count,
-        "classes": classes,
-        "ignore_index": rows.ignore_index,
-    }
+    arguments = _arguments(rows, gradient, pull, unless_one)
     # The interpreter truncates where a GPU rounds to bfloat16, and NumPy warns of its infinities.
     rounded = gradient
     if _INTERPRETED and gradient is not None and gradient.dtype == torch.bfloat16:
@@ -133,20 +118,42 @@ def _launch(
         sweep = kernels.whole_row if classes <= block else kernels.row_in_blocks
         sweep[(count,)](
             **arguments,
+            rows=count,
+            classes=classes,
+            ignore_index=rows.ignore_index,
             block=block,
-            labelled=labelled,
-            weighted=rows.weight is not None,
-            shared=shared,
-            each_share=rows.share is not None and len(rows.share) > 1,
-            each_pull=pull is not None and pull.numel() > 1,
             wide=tl.float64 if double else tl.float32,
-            skips=unless_one is not None,
             sums=sums,
-            gradients=gradient is not None,
             num_warps=max(1, min(32, block // 512)),
         )
     if gradient is not None and rounded is not None and rounded is not gradient:
         gradient.copy_(rounded)
+
+
+def _arguments(
+    rows: Rows, gradient: Tensor | None, pull: Tensor | None, unless_one: Tensor | None
+) -> dict[str, Any]:
+    """Tensors, and which of them there are: nobody follows the pointers to others."""
+    nothing = rows.found
+    labelled, shared = rows.target is not None, rows.share is not None
+    return {
+        "logits": rows.logits,
+        "target": rows.target if labelled else nothing,
+        "weight": nothing if rows.weight is None else rows.weight,
+        "share": rows.share if shared else nothing,
+        "hard": plain.as_tensor(rows.hard, rows) if labelled and shared else nothing,
+        "found": rows.found,
+        "pull": nothing if pull is None else pull,
+        "unless_one": nothing if unless_one is None else unless_one,
+        "gradient": rows.logits if gradient is None else gradient,
+        "labelled": labelled,
+        "weighted": rows.weight is not None,
+        "shared": shared,
+        "each_share": rows.share is not None and len(rows.share) > 1,
+        "each_pull": pull is not None and pull.numel() > 1,
+        "skips": unless_one is not None,
+        "gradients": gradient is not None,
+    }
 
 
 def fused_triton(
@@ -161,7 +168,8 @@ def fused_triton(
 
     Called as ``torch.nn.functional.cross_entropy``; logits (C,), (N, C) or (N, C, d1, ...) in
     float32, float64, bfloat16 or float16, on a GPU, or anywhere in Triton's interpreter.
-    Raises as :func:`nll_impls.fused.cpu.fused`.
+    Raises as :func:`nll_impls.fused.cpu.fused`; but a target that is no class fails an assertion
+    on the GPU, as it does in PyTorch's own loss.
     """
     if input.device.type == "cpu" and not _INTERPRETED:
         raise ValueError("fused_triton runs on a GPU, or everywhere under TRITON_INTERPRET=1")
