@@ -341,11 +341,11 @@ def compiled(kernel, types, constants):
 for dtype, wide in (("fp32", "fp32"), ("bf16", "fp32"), ("fp16", "fp32"), ("fp64", "fp64")):
     own = {name: f"*{dtype}" for name in ("logits", "gradient", "unless_one")}
     types = {**POINTERS, **NUMBERS, **own, "share": f"*{wide}"}
-    for kernel in (kernels.whole_row, kernels.row_in_blocks):
+    for whole in (True, False):
         for off in ((), ("skips",), ("skips", "gradients"), ("sums",), ("labelled", "weighted")):
-            flags = {flag: flag not in off for flag in FLAGS}
+            flags = {"whole": whole, **{flag: flag not in off for flag in FLAGS}}
             wide_type = tl.float64 if wide == "fp64" else tl.float32
-            compiled(kernel, types, {"block": 128, "wide": wide_type, **flags})
+            compiled(kernels.sweep, types, {"block": 128, "wide": wide_type, **flags})
     factor = {"gradient": f"*{dtype}", "factor": f"*{dtype}", "size": "i64"}
     compiled(kernels.times, factor, {"block": 128})
 types = {"target": "*i64", "weight": "*fp64", "found": "*fp64", "right": "*i1", **NUMBERS}

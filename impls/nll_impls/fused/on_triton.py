@@ -115,13 +115,13 @@ def _launch(
     if _INTERPRETED and gradient is not None and gradient.dtype == torch.bfloat16:
         arguments["gradient"] = rounded = gradient.float()
     with np.errstate(all="ignore"), torch.cuda.device_of(rows.logits):  # type: ignore[no-untyped-call]
-        sweep = kernels.whole_row if classes <= block else kernels.row_in_blocks
-        sweep[(count,)](
+        kernels.sweep[(count,)](
             **arguments,
             rows=count,
             classes=classes,
             ignore_index=rows.ignore_index,
             block=block,
+            whole=classes <= block,
             wide=tl.float64 if double else tl.float32,
             sums=sums,
             num_warps=max(1, min(32, block // 512)),

@@ -133,49 +133,38 @@ def _keep(
     tl.store(found + 3 * rows, tl.where(kept, cross, 0.0))
 
 
-@triton.jit(do_not_specialize=["rows", "ignore_index"])  # Triton has no types
-def whole_row(
+@triton.jit  # Triton has no types
+def _known(found: tl.tensor, rows: tl.tensor, wide: tl.constexpr) -> Any:
+    """Top, total and mass of a row, from an earlier sweep."""
+    top = tl.load(found).to(wide)
+    return top, tl.load(found + rows).to(wide), tl.load(found + 2 * rows).to(wide)
+
+
+@triton.jit  # Triton has no types
+def _whole_row(
     logits: tl.tensor,
-    target: tl.tensor,
-    weight: tl.tensor,
     share: tl.tensor,
-    hard: tl.tensor,
     found: tl.tensor,
-    pull: tl.tensor,
-    unless_one: tl.tensor,
+    pulled: tl.tensor,
     gradient: tl.tensor,
     rows: tl.tensor,
     classes: tl.tensor,
-    ignore_index: tl.tensor,
+    kept: tl.tensor,
+    t: tl.tensor,
+    part_t: tl.tensor,
     block: tl.constexpr,
-    labelled: tl.constexpr,
-    weighted: tl.constexpr,
     shared: tl.constexpr,
-    each_share: tl.constexpr,
-    each_pull: tl.constexpr,
     wide: tl.constexpr,
-    skips: tl.constexpr,
     sums: tl.constexpr,
     gradients: tl.constexpr,
 ) -> None:
-    """What is asked for of one row: ``sums`` to ``found`` (4, rows), or from there the gradient."""
-    if skips:  # noqa: SIM102 - Triton decides the first when it compiles
-        if tl.load(unless_one) == 1.0:
-            return
-    n = tl.program_id(0).to(tl.int64)
-    logits += n * classes
-    found += n
-    kept, t, part_t = _label(
-        target, weight, hard, n, ignore_index, labelled, weighted, shared, wide
-    )
     at = tl.arange(0, block)
     x = tl.load(logits + at, mask=at < classes, other=-float("inf")).to(wide)
     if shared:
-        part = tl.load(share + n * classes * each_share + at, mask=at < classes, other=0.0)
+        part = tl.load(share + at, mask=at < classes, other=0.0)
     if sums:
-        top, total, powers = _with_block(
-            tl.full((), -float("inf"), wide), tl.zeros((), wide), x, wide
-        )
+        nothing = tl.zeros((), wide)
+        top, total, powers = _with_block(nothing - float("inf"), nothing, x, wide)
         mass = part_t
         cross = _to_target(top, part_t, tl.load(logits + t), wide)
         if shared:
@@ -184,60 +173,38 @@ def whole_row(
             cross += farther
         _keep(found, rows, kept, top, total, mass, cross, gradients)
     else:
-        top = tl.load(found).to(wide)
-        total = tl.load(found + rows).to(wide)
-        mass = tl.load(found + 2 * rows).to(wide)
+        top, total, mass = _known(found, rows, wide)
         powers = tl.exp(x - top)
     if gradients:
-        pulled = tl.load(pull + n * each_pull).to(wide)
         less = tl.where(at == t, part_t, 0.0)
         if shared:
             less += part
         slope = tl.where(kept, (powers * (mass / total) - less) * pulled, 0.0)
-        place = gradient + n * classes + at
-        tl.store(place, slope.to(gradient.dtype.element_ty), mask=at < classes)
+        tl.store(gradient + at, slope.to(gradient.dtype.element_ty), mask=at < classes)
 
 
-@triton.jit(do_not_specialize=["rows", "ignore_index"])  # Triton has no types
-def row_in_blocks(
+@triton.jit  # Triton has no types
+def _row_in_blocks(
     logits: tl.tensor,
-    target: tl.tensor,
-    weight: tl.tensor,
     share: tl.tensor,
-    hard: tl.tensor,
     found: tl.tensor,
-    pull: tl.tensor,
-    unless_one: tl.tensor,
+    pulled: tl.tensor,
     gradient: tl.tensor,
     rows: tl.tensor,
     classes: tl.tensor,
-    ignore_index: tl.tensor,
+    kept: tl.tensor,
+    t: tl.tensor,
+    part_t: tl.tensor,
     block: tl.constexpr,
-    labelled: tl.constexpr,
-    weighted: tl.constexpr,
     shared: tl.constexpr,
-    each_share: tl.constexpr,
-    each_pull: tl.constexpr,
     wide: tl.constexpr,
-    skips: tl.constexpr,
     sums: tl.constexpr,
     gradients: tl.constexpr,
 ) -> None:
-    """The same where a row has more classes than a block."""
-    if skips:  # noqa: SIM102 - Triton decides the first when it compiles
-        if tl.load(unless_one) == 1.0:
-            return
-    n = tl.program_id(0).to(tl.int64)
-    logits += n * classes
-    share += n * classes * each_share
-    found += n
-    kept, t, part_t = _label(
-        target, weight, hard, n, ignore_index, labelled, weighted, shared, wide
-    )
     blocks = tl.cdiv(classes, block)
     if sums:
-        top = tl.full((), -float("inf"), wide)
         total = tl.zeros((), wide)
+        top = total - float("inf")
         for i in range(blocks):
             at = i * block + tl.arange(0, block)
             x = tl.load(logits + at, mask=at < classes, other=-float("inf")).to(wide)
@@ -254,11 +221,8 @@ def row_in_blocks(
                 cross += farther
         _keep(found, rows, kept, top, total, mass, cross, gradients)
     else:
-        top = tl.load(found).to(wide)
-        total = tl.load(found + rows).to(wide)
-        mass = tl.load(found + 2 * rows).to(wide)
+        top, total, mass = _known(found, rows, wide)
     if gradients:
-        pulled = tl.load(pull + n * each_pull).to(wide)
         scale = mass / total
         for i in range(blocks):
             at = (blocks - 1 - i) * block + tl.arange(0, block)
@@ -267,5 +231,62 @@ def row_in_blocks(
             if shared:
                 less += tl.load(share + at, mask=at < classes, other=0.0)
             slope = tl.where(kept, (tl.exp(x - top) * scale - less) * pulled, 0.0)
-            place = gradient + n * classes + at
-            tl.store(place, slope.to(gradient.dtype.element_ty), mask=at < classes)
+            tl.store(gradient + at, slope.to(gradient.dtype.element_ty), mask=at < classes)
+
+
+@triton.jit(do_not_specialize=["rows", "ignore_index"])  # Triton has no types
+def sweep(
+    logits: tl.tensor,
+    target: tl.tensor,
+    weight: tl.tensor,
+    share: tl.tensor,
+    hard: tl.tensor,
+    found: tl.tensor,
+    pull: tl.tensor,
+    unless_one: tl.tensor,
+    gradient: tl.tensor,
+    rows: tl.tensor,
+    classes: tl.tensor,
+    ignore_index: tl.tensor,
+    block: tl.constexpr,
+    whole: tl.constexpr,
+    labelled: tl.constexpr,
+    weighted: tl.constexpr,
+    shared: tl.constexpr,
+    each_share: tl.constexpr,
+    each_pull: tl.constexpr,
+    wide: tl.constexpr,
+    skips: tl.constexpr,
+    sums: tl.constexpr,
+    gradients: tl.constexpr,
+) -> None:
+    """What is asked for of one row: ``sums`` to ``found`` (4, rows), or from there the gradient.
+
+    Nothing where it ``skips`` and ``unless_one`` () is 1.
+    """
+    if skips:  # noqa: SIM102 - Triton decides the first when it compiles
+        if tl.load(unless_one) == 1.0:
+            return
+    n = tl.program_id(0).to(tl.int64)
+    logits += n * classes
+    share += n * classes * each_share
+    gradient += n * classes
+    found += n
+    pulled = tl.zeros((), wide)
+    if gradients:
+        pulled = tl.load(pull + n * each_pull).to(wide)
+    kept, t, part_t = _label(
+        target, weight, hard, n, ignore_index, labelled, weighted, shared, wide
+    )
+    # fmt: off
+    if whole:
+        _whole_row(
+            logits, share, found, pulled, gradient, rows, classes, kept, t, part_t,
+            block, shared, wide, sums, gradients,
+        )
+    else:
+        _row_in_blocks(
+            logits, share, found, pulled, gradient, rows, classes, kept, t, part_t,
+            block, shared, wide, sums, gradients,
+        )
+    # fmt: on
