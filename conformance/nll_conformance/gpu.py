@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 
 
+def _in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch has no types here
+
+
 def wait() -> None:
     """Until all that was asked of the GPU is done; RuntimeError where some of it failed."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if _in_use():
         torch.cuda.synchronize()
 
 
@@ -42,7 +46,7 @@ def reduced_products() -> tuple[bool, bool]:
 
 def generators() -> list[torch.Tensor]:
     """The state of each GPU's random numbers; none where no GPU is in use."""
-    if not torch.cuda.is_initialized() or lost():  # type: ignore[no-untyped-call]
+    if not _in_use() or lost():
         return []
     return torch.cuda.get_rng_state_all()
 

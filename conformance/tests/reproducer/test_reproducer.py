@@ -94,9 +94,9 @@ def test_rows_further_apart_than_2_31_elements() -> None:
 def test_each_small_tensor_takes_one_line_and_large_ones_are_formulas() -> None:
     small = TensorRecipe("scatter", (8, 8), "float32", grad=True)
     assert len(tensor_lines("x", small)) == 1
-    large = TensorRecipe("scatter", (4096, 32000), "float32", seed=3)
     (moved,) = tensor_lines("x", small, "cuda")
     assert ".to('cuda')" in moved
+    large = TensorRecipe("scatter", (4096, 32000), "float32", seed=3)
     (line,) = tensor_lines("x", large)
     assert len(line) < 120
 

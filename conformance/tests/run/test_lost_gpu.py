@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from nll_conformance import check
 from nll_conformance.engine import Engine
+from nll_conformance.model import Case
 from nll_conformance.wish import Wish
 
 #: Three rows end the use of the GPU, as a failed assertion there does, for all that follows.
@@ -61,3 +63,11 @@ def test_bad_input_is_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = [device == "cuda" and rule.startswith("errors.") for rule, _, device in jobs]
     assert any(bad)
     assert bad == sorted(bad)
+
+
+def test_too_little_memory_for_a_case_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(Wish("torch.nn.functional:cross_entropy"), lambda case: None)
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(Case, "build", Mock(side_effect=full))
+    result = engine.run("values.row_loss", "float32", "cpu")
+    assert (result.outcome, "too little memory" in result.message) == ("inconclusive", True)

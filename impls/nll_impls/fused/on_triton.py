@@ -22,11 +22,13 @@ if not (_INTERPRETED or torch.cuda.is_available()):
 import triton  # noqa: E402  (it looks at TRITON_INTERPRET when it is imported)
 import triton.language as tl  # noqa: E402
 
-from . import plain  # noqa: E402
-from . import triton_kernels as kernels  # noqa: E402
-from .function import Rows, Scalar, cross_entropy  # noqa: E402
-from .memory import fresh  # noqa: E402
+from . import plain  # noqa: E402 - what imports Triton comes after it
+from . import triton_kernels as kernels  # noqa: E402 - likewise
+from .function import Rows, Scalar, cross_entropy  # noqa: E402 - likewise
+from .memory import fresh  # noqa: E402 - likewise
 
+#: Not annotated in torch.
+_device_of: Any = torch.cuda.device_of
 #: Classes in a block at most; a thread of the largest has 32 of them.
 _BLOCK = 16 if _INTERPRETED else 32768
 #: Entries in a block at least, so that few kernels are compiled.
@@ -50,7 +52,7 @@ class Triton:
         if len(index) == 0:
             return counted.zero_(), -1
         right = torch.empty((), dtype=torch.bool, device=index.device)
-        with torch.cuda.device_of(index):  # type: ignore[no-untyped-call]
+        with _device_of(index):
             kernels.survey[(1,)](
                 index,
                 counted if weight is None else weight,
@@ -88,7 +90,7 @@ class Triton:
         if size == 0:
             return
         programs = min(_PROGRAMS, triton.cdiv(size, _SCALED))
-        with np.errstate(all="ignore"), torch.cuda.device_of(gradient):  # type: ignore[no-untyped-call]
+        with np.errstate(all="ignore"), _device_of(gradient):
             kernels.times[(programs,)](gradient, factor, size, block=_SCALED)
 
 
@@ -114,7 +116,7 @@ def _launch(
     rounded = gradient
     if _INTERPRETED and gradient is not None and gradient.dtype == torch.bfloat16:
         arguments["gradient"] = rounded = gradient.float()
-    with np.errstate(all="ignore"), torch.cuda.device_of(rows.logits):  # type: ignore[no-untyped-call]
+    with np.errstate(all="ignore"), _device_of(rows.logits):
         kernels.sweep[(count,)](
             **arguments,
             rows=count,
