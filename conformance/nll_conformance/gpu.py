@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+#: What the allocator may keep for the next call, in bytes; the rest is for other processes.
+_KEPT_BYTES = 2**30
+
 
 def _in_use() -> bool:
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch has no types here
@@ -25,6 +28,21 @@ def lost() -> bool:
     except RuntimeError as error:
         return "out of memory" not in str(error)
     return False
+
+
+def full(error: BaseException) -> bool:
+    """Whether a call failed for want of memory that this process does not hold itself."""
+    refused = isinstance(error, torch.OutOfMemoryError) or "_ALLOC_FAILED" in str(error)
+    if not refused or not _in_use():
+        return False
+    free, total = torch.cuda.mem_get_info()
+    return free + torch.cuda.memory_reserved() < total // 2
+
+
+def release() -> None:
+    """Give back what the allocator keeps of large cases: several processes share a GPU."""
+    if _in_use() and torch.cuda.memory_reserved() > _KEPT_BYTES and not lost():
+        torch.cuda.empty_cache()
 
 
 def exact_products(allowed: tuple[bool, bool] = (False, False)) -> None:

@@ -169,8 +169,10 @@ class Caller:
 
         try:
             return guarded(during, finished)
-        except TargetRaised:
+        except TargetRaised as raised:
             self.gpu_lost = gpu.lost()
+            if gpu.full(raised.error):  # by other processes: nobody's fault
+                raise torch.OutOfMemoryError(text_of(raised.error)) from None
             raise
         finally:
             self.changed += settings().put_back(before)

@@ -198,10 +198,11 @@ def run_rule(
             outcome, message = _search(
                 subject, rule, dtype, device, mode, announce, tuple(pinned), tally
             )
-        except torch.OutOfMemoryError as error:  # of the suite's own tensors, on a GPU
+        except torch.OutOfMemoryError as error:  # of the suite's own tensors, or of others' doing
             outcome, message = "inconclusive", f"the GPU has too little memory: {error}"
         except Exception:  # noqa: BLE001 - a bug of a rule must not end the run
             outcome, message = "error", traceback.format_exc(limit=-6)
+    gpu.release()
     seconds = round(_clock() - start, 4)
     return _result(subject, rule, dtype, device, tally, outcome, message, seconds, reproduce)
 

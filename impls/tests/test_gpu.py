@@ -72,3 +72,12 @@ def test_the_clock_of_the_gpu(tmp_path: Path) -> None:
     assert 1.0 < float(str(fused["ratio_to_copy"])) < float(str(eager["ratio_to_copy"]))
     # eager keeps log-probabilities, their gradient and that of the logits
     assert float(str(eager["added_bytes_ratio"])) > 2.0 > float(str(fused["added_bytes_ratio"]))
+
+
+def test_mutants_are_caught_there(tmp_path: Path) -> None:
+    file = tmp_path / "trial.json"
+    asked = ("--device", "cuda", "--profile", "quick", "--only", "overlooked.*")
+    done = _nll_conformance("selftest", *asked, "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    trial = json.loads(file.read_text(encoding="utf-8"))
+    assert trial["device"] == "cuda" and trial["caught"] == trial["mutant_count"] > 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..model import PROFILES
+from ..model import DEVICES, PROFILES
 from ..selftest import SelfTest, Trial, Verdict
 from .check_ import one_of, writable
 
@@ -28,6 +28,13 @@ from .check_ import one_of, writable
 @click.option("--baselines", is_flag=True, help="What other ways of testing catch.")
 @click.option("--hostile", is_flag=True, help="Losses that do harm: is each survived?")
 @click.option("--only", multiple=True, metavar="GLOB", help="Only these names; repeatable.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    callback=one_of(DEVICES, "device"),
+    metavar="|".join(DEVICES),
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=None, help="Workers at a time.")
 @click.option("--json", "path", type=click.Path(), metavar="FILE", help="The trial as JSON.")
@@ -124,5 +131,5 @@ def _show(trial: Trial, total: int) -> None:
         f"\n{caught} of {len(trial.mutants) - len(unasked)} mutants caught by a rule that they "
         "name, "
         f"{len(trial.variants) - len(flagged)} of {len(trial.variants)} variants spared, "
-        f"profile {trial.profile}, seed {trial.seed}, {trial.seconds:.0f} s{cut}"
+        f"profile {trial.profile}, {trial.device}, seed {trial.seed}, {trial.seconds:.0f} s{cut}"
     )

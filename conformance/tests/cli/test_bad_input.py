@@ -53,6 +53,7 @@ CE = "torch.nn.functional:cross_entropy"
         (["check", CE, "--expected", "/nowhere.toml"], "cannot read expected failures"),
         (["chek", CE], "Did you mean 'check'?"),
         (["explain", "values.rowloss"], "Did you mean 'values.row_loss'?"),
+        (["selftest", "--device", "gpu"], "Valid: cpu, cuda"),
         (["list", "rule"], "Did you mean 'rules'?"),
         (["replay", "/nowhere.jsonl"], "cannot read results"),
     ],

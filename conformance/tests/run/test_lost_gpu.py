@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from nll_conformance import check
+from nll_conformance import check, gpu
 from nll_conformance.engine import Engine
 from nll_conformance.model import Case
 from nll_conformance.wish import Wish
@@ -71,3 +71,25 @@ def test_too_little_memory_for_a_case_is_nobodys_fault(monkeypatch: pytest.Monke
     monkeypatch.setattr(Case, "build", Mock(side_effect=full))
     result = engine.run("values.row_loss", "float32", "cpu")
     assert (result.outcome, "too little memory" in result.message) == ("inconclusive", True)
+
+
+@pytest.mark.parametrize(
+    ("free", "reserved", "outcome"), [(2**20, 2**20, "inconclusive"), (2**20, 2**30, "fail")]
+)
+def test_a_gpu_that_others_filled_is_not_the_losss_fault(
+    free: int, reserved: int, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(input: torch.Tensor, target: torch.Tensor, **options: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine = Engine(Wish("greedy"), lambda case: None, greedy)
+    # The test plays a GPU of 1 GiB, of which other processes hold the rest; not before the
+    # engine has put back what others changed.
+    monkeypatch.setattr(gpu, "_in_use", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: reserved)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    result = engine.run("values.row_loss", "float32", "cpu")
+    assert result.outcome == outcome, result.message

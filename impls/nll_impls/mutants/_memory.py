@@ -23,7 +23,7 @@ def read_as_contiguous(tensor: Tensor) -> Tensor:
     if tensor.is_contiguous() or tensor.numel() == 0:
         return tensor
     memory = storage(tensor)
-    places = torch.arange(tensor.numel()) % memory.numel()
+    places = torch.arange(tensor.numel(), device=tensor.device) % memory.numel()
     return replaced(tensor, memory[places].view(tensor.shape))
 
 
@@ -31,6 +31,7 @@ def rows_in_32_bits(tensor: Tensor) -> Tensor:
     """A matrix whose rows are looked for at offsets that wrap at 2**31 elements."""
     if tensor.dim() != 2 or tensor.shape[0] < 2 or tensor.stride(0) * tensor.shape[0] < 2**31:
         return tensor
-    memory, columns = storage(tensor), torch.arange(tensor.shape[1]) * tensor.stride(1)
+    memory = storage(tensor)
+    columns = torch.arange(tensor.shape[1], device=tensor.device) * tensor.stride(1)
     rows = [memory[(i * tensor.stride(0)) % 2**31 + columns] for i in range(tensor.shape[0])]
     return replaced(tensor, torch.stack(rows))

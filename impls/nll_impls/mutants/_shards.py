@@ -76,7 +76,7 @@ def log_sum(parts: Sequence[Tensor]) -> Tensor:
 def seen_by(call: Parallel, rank: int) -> Rows:
     """The unsplit rows as a rank may differentiate them: in its own classes alone."""
     rows = call.rows()
-    place = torch.arange(call.classes)
+    place = torch.arange(call.classes, device=call.input.device)
     own = (place >= call.places[rank].start) & (place < call.places[rank].stop)
     return replace(rows, logits=torch.where(own, rows.logits, rows.logits.detach()))
 

@@ -190,7 +190,7 @@ def shared_weight_read_once(call: Call) -> Tensor:
     weight = call.weight
     if weight is None or len(weight) < 2 or weight.stride(0) != 0:
         return cross_entropy(call)
-    steps = torch.linspace(1.0, 2.0, len(weight), dtype=weight.dtype)
+    steps = torch.linspace(1.0, 2.0, len(weight), dtype=weight.dtype, device=weight.device)
     return cross_entropy(call.but(weight=weight * steps))
 
 

@@ -205,7 +205,7 @@ def upstream_read_as_dense(call: Binary) -> Tensor:
     def dense(grad: Tensor) -> Tensor:
         if grad.numel() < 2 or set(grad.stride()) != {0}:
             return grad
-        first = torch.zeros(grad.numel(), dtype=grad.dtype)
+        first = grad.new_zeros(grad.numel())
         first[0] = grad.flatten()[0]
         return first.view(grad.shape)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ._base import Call, Saved, altered, by_hand, cross_entropy, mutant
@@ -45,7 +44,7 @@ def upstream_read_as_dense(call: Call) -> Tensor:
 
     def derivative(saved: Saved, grad: Tensor) -> Tensor:
         if grad.numel() > 1 and set(grad.stride()) == {0}:
-            dense = torch.zeros(grad.shape, dtype=grad.dtype)
+            dense = grad.new_zeros(grad.shape)
             dense.view(-1)[0] = grad.flatten()[0]
             grad = dense
         return saved.gradient(grad)

@@ -65,7 +65,7 @@ def head_gradient_in_16_bits(call: Linear) -> Tensor:
     """The head's gradient adds up row by row in the head's dtype."""
 
     def pull(grad: Tensor, hidden: Tensor, head: Tensor) -> Tensor:
-        total = torch.zeros(head.shape, dtype=call.linear_weight.dtype)
+        total = call.linear_weight.new_zeros(head.shape)
         for row, state in zip(grad, hidden, strict=True):
             total += torch.outer(row, state)
         return total.to(head.dtype)

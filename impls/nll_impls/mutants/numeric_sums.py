@@ -27,7 +27,7 @@ def _normalised(call: Call, total: Callable[[Tensor], Tensor]) -> Tensor:
 def _less(call: Call, gone: Callable[[int], list[int]]) -> Tensor:
     def total(terms: Tensor) -> Tensor:
         left_out = gone(terms.shape[-1]) if terms.shape[-1] > 1 else []
-        stays = torch.ones(terms.shape[-1], dtype=torch.bool)
+        stays = terms.new_ones(terms.shape[-1], dtype=torch.bool)
         stays[left_out] = False
         return torch.where(stays, terms, 0.0).sum(-1, keepdim=True)
 

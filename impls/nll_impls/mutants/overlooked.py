@@ -76,7 +76,7 @@ def class_ignored_among_probabilities(call: Call) -> Tensor:
     classes = call.logits().shape[-1]
     if not call.soft or not -classes <= call.ignore_index < classes:
         return cross_entropy(call)
-    keep = torch.ones(classes, dtype=call.target.dtype)
+    keep = call.target.new_ones(classes)
     keep[call.ignore_index] = 0.0
     axis = 0 if call.target.dim() == 1 else 1
     kept = (call.target.movedim(axis, -1) * keep).movedim(-1, axis)

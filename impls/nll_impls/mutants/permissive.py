@@ -35,7 +35,8 @@ def target_unchecked_without_reduction(call: Call) -> Tensor:
     if call.reduction != "none" or call.soft or not call.input.numel():
         return cross_entropy(call)
     classes = call.input.shape[1 if call.input.dim() > 1 else 0]
-    inside = torch.where(call.target == call.ignore_index, call.target, call.target % classes)
+    target = call.target.long()
+    inside = torch.where(target == call.ignore_index, target, target % classes)
     return cross_entropy(call.but(target=inside))
 
 

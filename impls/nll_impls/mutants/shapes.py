@@ -14,7 +14,7 @@ def target_of_any_shape(call: Call) -> Tensor:
     rows = call.input.shape[:1] + call.input.shape[2:] if call.input.dim() > 1 else ()
     if call.soft or call.target.shape == rows:
         return cross_entropy(call)
-    flat = torch.zeros(rows, dtype=torch.int64).flatten()
+    flat = call.target.new_zeros(rows, dtype=torch.int64).flatten()
     found = call.target.flatten()[: flat.numel()]
     flat[: found.numel()] = found
     return cross_entropy(call.but(target=flat.view(rows)))

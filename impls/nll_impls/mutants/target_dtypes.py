@@ -57,7 +57,7 @@ def picked_by_a_product(call: Call) -> Tensor:
         call.soft
         or call.label_smoothing
         or rows.logits.dim() != 2
-        or not torch.is_autocast_enabled("cpu")
+        or not torch.is_autocast_enabled(call.input.device.type)
     ):
         return cross_entropy(call)
     hot = torch.nn.functional.one_hot(rows.target, rows.logits.shape[-1]).to(rows.logits.dtype)

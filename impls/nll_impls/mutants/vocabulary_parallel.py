@@ -7,16 +7,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..losses.rows import Rows
 from ._base import Call, kept, mutant, reduced, replaced, row_losses
 
 #: Among how many processes the classes are split.
 SHARDS = 2
 
 
-def _shard_of(classes: int) -> Tensor:
+def _shard_of(rows: Rows) -> Tensor:
     """(c): the process that each class belongs to."""
-    sizes = [len(part) for part in torch.arange(classes).tensor_split(SHARDS)]
-    return torch.repeat_interleave(torch.arange(SHARDS), torch.tensor(sizes))
+    classes = torch.arange(rows.logits.shape[-1], device=rows.logits.device)
+    return torch.cat(
+        [torch.full_like(own, i) for i, own in enumerate(classes.tensor_split(SHARDS))]
+    )
 
 
 def _differentiated(call: Call, where: Tensor) -> Tensor:
@@ -34,7 +37,7 @@ def _differentiated(call: Call, where: Tensor) -> Tensor:
 def only_own_shard_differentiated(call: Call) -> Tensor:
     """Backward returns what the first process contributes: its own classes' gradient."""
     rows = call.rows()
-    own = _shard_of(rows.logits.shape[-1]) == 0
+    own = _shard_of(rows) == 0
     return _differentiated(call, own.expand(rows.logits.shape))
 
 
@@ -45,7 +48,7 @@ def only_own_shard_differentiated(call: Call) -> Tensor:
 def remote_shards_not_differentiated(call: Call) -> Tensor:
     """Processes that do not own a row's target get no gradient for it."""
     rows = call.rows()
-    shard = _shard_of(rows.logits.shape[-1])
+    shard = _shard_of(rows)
     if rows.soft or not len(shard):
         return _differentiated(call, torch.ones_like(rows.logits, dtype=torch.bool))
     return _differentiated(call, shard == shard[rows.target].unsqueeze(-1))

@@ -181,7 +181,7 @@ def smoothed_over_own_shard(call: Parallel) -> Tensor:
 
     def loss(rank: int, rows: Rows) -> Tensor:
         place, plain = call.places[rank], replace(rows, label_smoothing=0.0)
-        even = torch.zeros(call.classes, dtype=rows.logits.dtype)
+        even = rows.logits.new_zeros(call.classes)
         even[place.start : place.stop] = call.label_smoothing / max(len(place), 1)
         own = (1.0 - call.label_smoothing) * plain.distribution() + even
         share = own if rows.weight is None else own * rows.weight

@@ -10,6 +10,20 @@ from .. import lazily
 
 #: What autograd gives a composition of differentiable operations.
 COMPOSED = ("double_backward", "jvp")
+#: What PyTorch's picking of the target does on a GPU alone.
+ONE_SAMPLE_ON_GPU = Expected(
+    "combinations.all_options",
+    device="cuda",
+    reason="the mean of one unbatched sample that is ignored is 0 on a GPU, else NaN",
+    link="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.nll_loss.html",
+)
+#: The same for whoever makes images of what is none.
+IMAGES_ON_GPU = Expected(
+    "ignore_index.beyond_32_bits",
+    device="cuda",
+    reason="for images ignore_index is narrowed to 32 bits on a GPU",
+    link="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.nll_loss.html",
+)
 #: The rules that eager PyTorch fails in every dtype, and whoever hands its logits on.
 EAGER = (
     Expected(
@@ -27,6 +41,7 @@ EAGER = (
         reason="zero times an infinite logarithm",
         link="https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
     ),
+    ONE_SAMPLE_ON_GPU,
 )
 
 #: Eager PyTorch in float16, which keeps the sum of exponentials in the input's dtype.

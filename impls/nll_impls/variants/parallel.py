@@ -14,13 +14,14 @@ from torch.autograd.function import once_differentiable
 from nll_conformance.families.vocab_parallel_cross_entropy.shards import shards
 
 from ..losses.rows import Rows, scaled
-from ._declare import EAGER, variant
+from ._declare import EAGER, ONE_SAMPLE_ON_GPU, variant
 
 
 def _own(input: Tensor, ranks: int) -> list[Tensor]:
     """The logits as each rank may differentiate them: its own classes alone."""
     axis = 1 if input.dim() > 1 else 0
-    place = torch.arange(input.shape[axis]).view(-1, *[1] * (input.dim() - axis - 1))
+    place = torch.arange(input.shape[axis], device=input.device)
+    place = place.view(-1, *[1] * (input.dim() - axis - 1))
     return [
         torch.where((place >= own.start) & (place < own.stop), input, input.detach())
         for own in shards(input.shape[axis], ranks)
@@ -148,8 +149,12 @@ PARALLEL: dict[str, Any] = {
     "family": "vocab_parallel_cross_entropy",
     "divergences": {"smoothed_over": "all"},
 }
+#: Who asks PyTorch's loss does as it does.
+ALL_HANDED_ON = (*EAGER[:2], ONE_SAMPLE_ON_GPU)
 IMPLEMENTATIONS = (
-    variant(__name__, "parallel_gathered", precision="input_dtype", expected=EAGER[:2], **PARALLEL),
+    variant(
+        __name__, "parallel_gathered", precision="input_dtype", expected=ALL_HANDED_ON, **PARALLEL
+    ),
     variant(__name__, "parallel_in_double", **PARALLEL),
     variant(__name__, "parallel_merged", **PARALLEL),
 )

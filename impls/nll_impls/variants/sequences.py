@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..losses.rows import Rows, widened
-from ._declare import variant
+from ._declare import IMAGES_ON_GPU, variant
 
 
 def _check(input: Tensor, target: Tensor) -> None:
@@ -100,9 +100,10 @@ def prob_by_log2(
 
 
 IMPLEMENTATIONS = (
+    variant(__name__, "causal_as_images", family="causal_cross_entropy", expected=(IMAGES_ON_GPU,)),
     *(
         variant(__name__, f"causal_{name}", family="causal_cross_entropy")
-        for name in ("as_images", "by_sequence", "scored_only", "backwards")
+        for name in ("by_sequence", "scored_only", "backwards")
     ),
     variant(__name__, "nll_by_product", family="nll"),
     variant(__name__, "prob_by_log2", family="prob_nll"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checked import check
-from ._declare import COMPOSED, EAGER, EAGER_HALF, variant
+from ._declare import COMPOSED, EAGER, EAGER_HALF, IMAGES_ON_GPU, ONE_SAMPLE_ON_GPU, variant
 
 
 def nll_of_log_softmax(
@@ -145,7 +146,7 @@ def indices_as_probabilities(
     dim = 1 if input.dim() > 1 else 0
     classes = input.shape[dim]
     compute = torch.promote_types(input.dtype, torch.float32)
-    logits, counted = input.to(compute), torch.ones((), dtype=compute)
+    logits, counted = input.to(compute), input.new_ones((), dtype=compute)
     if target.is_floating_point():
         hot = target.to(compute)
         kept = torch.ones_like(hot.select(dim, 0), dtype=torch.bool)
@@ -269,7 +270,7 @@ IMPLEMENTATIONS = (
     variant(__name__, "zero_of_nothing", divergences=ZERO, expected=EAGER),
     variant(__name__, "zero_undeclared", precision=None, expected=EAGER),
     variant(__name__, "indices_as_probabilities", promises=COMPOSED),
-    variant(__name__, "one_image", expected=EAGER),
+    variant(__name__, "one_image", expected=(*EAGER, IMAGES_ON_GPU)),
     variant(__name__, "CrossEntropyModule", name="module_class", expected=EAGER),
     variant(
         __name__,
@@ -279,6 +280,11 @@ IMPLEMENTATIONS = (
         expected=EAGER_HALF,
     ),
     variant(__name__, "summed_partial", expected=EAGER),
-    variant(__name__, "padded_partial", lacks=("ignore_minus_100", "soft_target"), expected=EAGER),
+    variant(
+        __name__,
+        "padded_partial",
+        lacks=("ignore_minus_100", "soft_target"),
+        expected=(*EAGER, replace(ONE_SAMPLE_ON_GPU, rule="weight.unbatched_row")),
+    ),
     variant(__name__, "deprecated_arguments", expected=EAGER),
 )

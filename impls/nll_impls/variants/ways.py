@@ -60,7 +60,7 @@ def _python_floats(x: Tensor) -> tuple[Tensor, Tensor]:
         others = sorted(math.exp(value - top) for value in row)[:-1]
         log_sum = math.log1p(math.fsum(others))
         table.append([(value - top) - log_sum for value in row])
-    wide = torch.tensor(table, dtype=torch.float64).reshape(x.shape)
+    wide = torch.tensor(table, dtype=torch.float64, device=x.device).reshape(x.shape)
     return wide.to(x.dtype), wide.exp().to(x.dtype)
 
 
@@ -68,11 +68,12 @@ def _numpy(x: Tensor) -> tuple[Tensor, Tensor]:
     """Outside of torch altogether; NumPy's accumulate adds one class at a time."""
     import numpy as np
 
-    data = x.detach().numpy()
+    data = x.detach().cpu().numpy()
     shifted = data - data.max(1, keepdims=True)
     terms = np.exp(shifted)
     s = np.add.accumulate(terms, axis=1)[:, -1:]
-    return torch.from_numpy(shifted - np.log(s)), torch.from_numpy(terms / s)
+    log_p, p = torch.from_numpy(shifted - np.log(s)), torch.from_numpy(terms / s)
+    return log_p.to(x.device), p.to(x.device)
 
 
 def vmapped(
@@ -177,7 +178,7 @@ def only_kept_rows(
     x = input.movedim(dim, -1).reshape(-1, input.shape[dim])
     if target.is_floating_point():
         labels = target.movedim(dim, -1).reshape(x.shape)
-        shape, chosen = target.movedim(dim, -1).shape[:-1], torch.arange(len(x))
+        shape, chosen = target.movedim(dim, -1).shape[:-1], torch.arange(len(x), device=x.device)
     else:
         labels, shape = target.reshape(-1), target.shape
         chosen = torch.nonzero(labels != ignore_index).squeeze(1)
