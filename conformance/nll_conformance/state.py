@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -137,10 +137,18 @@ def _equal(a: Any, b: Any) -> bool:
         return torch.equal(a, b)
     if isinstance(b, list) and b and isinstance(b[0], torch.Tensor):
         return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(b, list) and b and isinstance(b[0], str):  # the import path
+        return _without_setuptools(a) == _without_setuptools(b)
     if isinstance(b, dict) and b and isinstance(next(iter(b.values())), ModuleType):
         # What was imported since is not a change; what took another's place is.
-        return all(a.get(name) is module for name, module in b.items())
+        kept = _without_setuptools(b)
+        return all(a.get(name) is b[name] for name in kept)
     return bool(a == b)
+
+
+def _without_setuptools(names: Iterable[str]) -> list[str]:
+    """Paths or modules but those that setuptools changes, which torch.compile imports."""
+    return [name for name in names if "setuptools" not in name and "distutils" not in name]
 
 
 def _flushes() -> bool:

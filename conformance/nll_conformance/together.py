@@ -16,6 +16,7 @@ from .cases import (
     unchanged,
 )
 from .classification import (
+    all_ignored,
     constant_target,
     huge_logits,
     ignored,
@@ -24,6 +25,7 @@ from .classification import (
     odd_rows,
     set_class,
     several_rows,
+    sized,
     smoothed,
     soft,
     soft_needs_grad,
@@ -146,6 +148,12 @@ def maybe_an_option(draft: Draft, draw: Draw) -> None:
         ("label_smoothing", smoothed()),
     ]
     draw.among([unchanged, *(way for need, way in ways if draft.can(need))])(draft, draw)
+
+
+def maybe_weighted(draft: Draft, draw: Draw) -> None:
+    """With class weights in every other case, where the subject takes them."""
+    if draft.classes and draft.can("weight") and draw.yes():
+        weighted(draft, draw)
 
 
 def every_layout(draft: Draft, draw: Draw) -> None:
@@ -289,6 +297,48 @@ MANY_POSITIONS = (
 def one_row(draft: Draft, draw: Draw) -> None:
     """A batch of one."""
     draft.resize((1,), draw.among((3, 2, 5, 7)))
+
+
+def lone_ignored_row(draft: Draft, draw: Draw) -> None:
+    """A batch of one, ignored by a number that counts from the end."""
+    one_row(draft, draw)
+    draft.options["ignore_index"] = index = draw.among((-1, -2))
+    constant_target(draft, index)
+
+
+def nothing_counts(draft: Draft, draw: Draw) -> None:
+    """Every row is ignored: several, biased ones, or one alone."""
+    way = draw.among((several_rows, lone_ignored_row, biased_rows))
+    way(draft, draw)
+    if way is not lone_ignored_row:
+        all_ignored(draft, draw)
+
+
+def thin_soft(draft: Draft, draw: Draw) -> None:
+    """Each of many classes has the same share, far below one in a thousand."""
+    wide_rows(draft, draw)
+    classes = draw.among((4096, 2048, 8192))
+    draft.resize(draft.rows, min(classes, draft.context.max_elements // draft.rows[0]))
+    soft(draft, draw)
+    draft.change("target", regime="constant", offset=1.0 / draft.classes)
+
+
+def loss_scaled(draft: Draft, draw: Draw) -> None:
+    """A prediction so sure that float16 has other classes' gradients only once they are scaled."""
+    sized(draft, draw, classes=(3, 5, 2))
+    spot = draw.integer(0, draft.classes - 1)
+    draft.change(draft.logits, scale=-4, seed=draw.integer(0, 20))
+    set_class(draft, (spot, draw.among((17.0, 15.0, 18.0))))
+    constant_target(draft, spot)
+    draft.upstream = {"offset": draw.among((2.0**15, 2.0**14))}
+
+
+def any_inputs_or_wide(draft: Draft, draw: Draw) -> None:
+    """Any inputs, or rows wider than most blocks."""
+    if draft.classes and draw.integer(0, 2) == 2:
+        wide_rows(draft, draw)
+    else:
+        any_inputs(draft, draw)
 
 
 def probability_like(draft: Draft, draw: Draw) -> None:

@@ -3,8 +3,8 @@
 A run differs from the level before it if even the ends of their intervals that are nearest to
 each other are :data:`FACTOR` apart; the level is the first run after the last step, so that many
 small steps add up.  Where another run follows, it must differ likewise, because one noisy run is
-no regression.  Runs are compared within a machine.  Memory is counted by the allocator and
-accuracy measured on fixed inputs, so that they have no interval.
+no regression.  Runs are compared within a machine.  Resident memory is known to some pages;
+accuracy is measured on fixed inputs, so that it has no interval.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .frames import Frames, Row, rows_of
 
 #: The least change that is told.
 FACTOR = 1.05
-#: Column -> whether it has an interval; the smaller the better.
-METRICS = {"ratio_to_copy": True, "added_bytes": False, "error_units": False}
+#: Column -> half its interval, None where the measurement says it; the smaller the better.
+METRICS = {"ratio_to_copy": None, "added_bytes": 2.0**17, "error_units": 0.0}
 SERIES = ("implementation", "family", "dtype", "device", "shape", "pass", "machine", "kind")
 
 
@@ -78,20 +78,20 @@ def series(frames: Frames, runs: Mapping[str, Row]) -> Iterator[Series]:
         grouped[tuple(str(row.get(key) or "") for key in SERIES)].append(row)
     for key, found in grouped.items():
         found.sort(key=lambda row: place[row["run_id"]])
-        for metric, has_interval in METRICS.items():
+        for metric, margin in METRICS.items():
             if metric == "error_units" and key[-1] != "results":
                 continue  # the error on the timed input depends on which input that is
-            points = [p for p in (_point(row, metric, has_interval) for row in found) if p]
+            points = [p for p in (_point(row, metric, margin) for row in found) if p]
             if points:
                 yield key, metric, points
 
 
-def _point(row: Row, metric: str, has_interval: bool) -> Point | None:
+def _point(row: Row, metric: str, margin: float | None) -> Point | None:
     value = row.get(metric)
     if value is None or not math.isfinite(value):
         return None
-    if not has_interval:
-        return Point(row["run_id"], value, value, value)
+    if margin is not None:
+        return Point(row["run_id"], value, max(min(value, 1.0), value - margin), value + margin)
     low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
     if low is None or high is None:  # nothing can be said against it
         return Point(row["run_id"], value, 0.0, math.inf)

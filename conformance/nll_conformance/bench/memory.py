@@ -3,8 +3,12 @@
 On a CPU torch's allocator keeps no count, and would not see what Numba, NumPy or C++
 allocate.  Linux does: after what was freed has gone back to the system, the high-water mark
 of resident memory is set back, and its rise during the call is what the call touched at a
-time.  Memory that a loss allocated earlier and keeps is not added.  What the allocator leaves
-unused between blocks is; it varies, so that the smallest of a few measurements counts.
+time.  Memory that a loss allocated earlier and keeps is not added.
+
+glibc keeps blocks of up to 32 MiB in a heap whose holes stay resident, so that the same call
+would add 8 or 12 MiB.  While it is measured, no hole of 64 KiB or more is left and blocks of that
+size are mapped and unmapped by themselves; small ones still vary by pages, and the smallest of
+a few measurements counts.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,10 @@ import torch
 
 #: Measurements of which the smallest counts.
 REPEAT = 3
+
+#: mallopt(3): from which size on a block is mapped by itself; and as glibc has it at last.
+_MMAP_THRESHOLD = -3
+_MAPPED_BYTES, _USUAL_BYTES = 2**16, 2**25
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -42,17 +50,61 @@ def added_bytes(ready: Callable[[], Callable[[], Any]], device: str) -> int | No
 
 
 def _on_cpu(call: Callable[[], Any]) -> int | None:
-    with contextlib.suppress(OSError, AttributeError):  # no glibc: an upper bound is left
-        ctypes.CDLL(None).malloc_trim(0)
-    try:
-        _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets the high-water mark
-        before = _kilobytes("VmRSS")
-        answer = call()
-        peak = _kilobytes("VmHWM")
-    except OSError:
-        return None
+    with _without_holes():
+        try:
+            _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets the high-water mark
+            before = _kilobytes("VmRSS")
+            answer = call()
+            peak = _kilobytes("VmHWM")
+        except OSError:
+            return None
     del answer
     return max(0, peak - before) * 1024
+
+
+class _Heap(ctypes.Structure):
+    """mallinfo2(3), of which the blocks that are mapped by themselves are asked."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+@contextlib.contextmanager
+def _without_holes() -> Iterator[None]:
+    """Within it each large block is mapped by itself, for no hole of the heap can take it."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.mallinfo2.restype = ctypes.c_void_p, _Heap
+    except (OSError, AttributeError):  # no glibc, or one before 2.33: an upper bound is left
+        yield
+        return
+    libc.mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
+    held = list(_holes(libc))
+    libc.malloc_trim(0)
+    try:
+        yield
+    finally:
+        for block in held:
+            libc.free(block)
+        libc.mallopt(_MMAP_THRESHOLD, _USUAL_BYTES)
+
+
+def _holes(libc: ctypes.CDLL) -> Iterator[ctypes.c_void_p]:
+    """Blocks that take up all large holes, from the largest to the smallest; never touched."""
+    size = 2 * _USUAL_BYTES
+    while size >= _MAPPED_BYTES:
+        mapped = libc.mallinfo2().hblks
+        block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size)))
+        if block.value is not None and libc.mallinfo2().hblks == mapped:
+            yield block
+        else:
+            libc.free(block)
+            size //= 2
 
 
 def _kilobytes(field: str) -> int:

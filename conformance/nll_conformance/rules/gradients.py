@@ -38,10 +38,10 @@ from ..judge import (
     gradients_agree,
     holds,
 )
-from ..model import Case, Judgement
+from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..second import curvature_agrees, forward_over_reverse_agrees
-from ..together import learned_target, several_or_spatial
+from ..together import learned_target, loss_scaled, maybe_weighted, several_or_spatial
 from ._families import CLASSES, CURVED, LOGITS, TARGETS_IN_NUMBERS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
@@ -115,6 +115,28 @@ def upstream_scale(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(loss_scaled),
+    source="torch.amp.GradScaler: the loss is scaled so that gradients do not underflow",
+    needs=GRADIENT,
+    families=LOGITS,
+    dtypes=("float16",),
+    share=0.5,
+)
+def loss_scale(case: Case, call: Caller) -> Judgement:
+    """What is too small for float16 before the upstream gradient multiplies it is kept.
+
+    Not asked of who declares that probabilities are kept in the input's dtype, or that the
+    gradient lies over the logits.
+    """
+    seen = call(case)
+    if seen.precision == "input_dtype" or call.subject.implementation.mutates:
+        yield Measured(judged=False, discriminating=False)
+    else:
+        yield from gradients_agree(seen)
+
+
+@rule(
+    "must",
     cases=vary(option("reduction", "none"), odd_rows, mixed_upstream),
     source=SOURCE,
     needs=ROWS,
@@ -151,7 +173,7 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(maybe_weighted, any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
     share=0.5,

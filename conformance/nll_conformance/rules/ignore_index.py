@@ -22,7 +22,7 @@ from ..discover import family_part
 from ..judge import agrees, exact_zero, holds
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import biased_rows
+from ..together import nothing_counts
 from ._families import CLASSES
 
 SOURCE = "torch.nn.CrossEntropyLoss: ignore_index"
@@ -141,7 +141,7 @@ def zero_gradient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(several_rows, biased_rows), all_ignored, option("reduction", "mean")),
+    cases=vary(nothing_counts, option("reduction", "mean")),
     source="torch.nn.CrossEntropyLoss: 0/0; libraries that guard it return 0",
     needs=IGNORE,
     families=CLASSES,
@@ -155,7 +155,7 @@ def all_ignored_mean(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(several_rows, biased_rows), all_ignored, option("reduction", "sum", "none")),
+    cases=vary(nothing_counts, option("reduction", "sum", "none")),
     source=SOURCE,
     needs=("ignore_index", "reduction_none", "reduction_sum"),
     families=CLASSES,

@@ -18,7 +18,7 @@ from ..judge import gradients_agree, holds, identical
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..originals import picture
-from ..together import any_inputs, any_option, maybe_forward_only
+from ..together import any_inputs, any_inputs_or_wide, any_option, maybe_forward_only
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments"
@@ -143,7 +143,7 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_inputs, any_reduction),
+    cases=vary(any_inputs_or_wide, any_reduction),
     source=SOURCE,
     share=0.6,
     revision=2,

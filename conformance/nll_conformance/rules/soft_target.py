@@ -24,7 +24,7 @@ from ..errors import TargetRaised
 from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import fine_soft, soft_of_any_shape
+from ..together import fine_soft, soft_of_any_shape, thin_soft
 from ._families import CLASSES, GIVEN_LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: target containing class probabilities"
@@ -40,6 +40,19 @@ SOFT = ("soft_target",)
 )
 def rows(case: Case, call: Caller) -> Judgement:
     """The loss is -sum_j q_j log p_j; mean divides by the rows."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(thin_soft, any_reduction),
+    source=SOURCE,
+    needs=SOFT,
+    families=CLASSES,
+    share=0.3,
+)
+def thin(case: Case, call: Caller) -> Judgement:
+    """Shares of thousands of classes count, however small each of them is."""
     yield from agrees(call(case))
 
 

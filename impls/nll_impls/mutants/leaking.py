@@ -182,3 +182,27 @@ def chunks_forget_no_grad(call: Call) -> Tensor:
     forgets = len(call.rows().kept.flatten()) > 64 and not torch.is_inference_mode_enabled()
     with torch.set_grad_enabled(torch.is_grad_enabled() or forgets):
         return cross_entropy(call)
+
+
+@mutant(
+    source="block sizes tuned on random data, when a width is first met",
+    caught_by=("side_effects.process_state",),
+)
+def seeded_for_wide_rows(call: Call) -> Tensor:
+    """Rows of more than 64 classes reset the global generator."""
+    if call.logits().shape[-1] > 64:
+        torch.manual_seed(0)
+    return cross_entropy(call)
+
+
+@mutant(
+    source="targets checked between two torch.set_grad_enabled",
+    caught_by=("errors.settings_are_kept",),
+)
+def gradients_off_after_an_error(call: Call) -> Tensor:
+    """A target that is no class leaves grad mode off."""
+    mode = torch.is_grad_enabled()
+    torch.set_grad_enabled(False)
+    cross_entropy(call)
+    torch.set_grad_enabled(mode)
+    return cross_entropy(call)

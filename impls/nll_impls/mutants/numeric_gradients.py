@@ -152,3 +152,19 @@ def ignored_rows_get_p(call: Call) -> Tensor:
         return right + (leak - leak.detach()).reshape(right.shape).to(right.dtype)
     total = leak.sum()
     return right + (total - total.detach()).to(right.dtype)
+
+
+@mutant(
+    source="losses that compute the gradient in forward, in the logits' dtype",
+    caught_by=("gradients.loss_scale",),
+    dtypes=("float16",),
+)
+def float16_before_the_loss_scale(call: Call) -> Tensor:
+    """The gradient of sums and means is kept in float16, and scaled afterwards."""
+
+    def derivative(saved: Saved, grad: Tensor) -> Tensor:
+        if call.reduction == "none":
+            return saved.gradient(grad)
+        return grad * saved.gradient(torch.ones_like(grad)).half().float()
+
+    return by_hand(call, derivative)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._base import Call, Saved, by_hand, cross_entropy, is_mean, mutant
+from ._base import Call, Saved, by_hand, cross_entropy, is_mean, mutant, replaced
 
 SOURCE = "written from the contract, after a search for corners that no rule looked into"
 
@@ -130,3 +130,38 @@ def _finite(saved: Saved, grad: Tensor) -> Tensor:
 def overflow_hidden(call: Call) -> Tensor:
     """Entries of the gradient that are not finite are replaced by zero."""
     return by_hand(call, _finite)
+
+
+@mutant(source=SOURCE, caught_by=("ignore_index.all_ignored_mean", "ignore_index.all_ignored_sum"))
+def lone_ignored_row_counts_from_the_end(call: Call) -> Tensor:
+    """The target of a batch of one picks its class as Python does, also where it is ignored."""
+    alone = not call.soft and call.input.dim() == 2 and call.target.shape == (1,)
+    if not alone or not -call.input.shape[1] <= int(call.target) < 0:
+        return cross_entropy(call)
+    return cross_entropy(call.but(target=call.target + call.input.shape[1]))
+
+
+@mutant(source=SOURCE, caught_by=("soft_target.thin",))
+def small_shares_dropped(call: Call) -> Tensor:
+    """Class probabilities below one in a thousand are not stored."""
+    if not call.soft:
+        return cross_entropy(call)
+    return cross_entropy(call.but(target=torch.where(call.target < 1e-3, 0.0, call.target)))
+
+
+@mutant(source=SOURCE, caught_by=("gradients.second_order",))
+def curvature_without_weight(call: Call) -> Tensor:
+    """The second derivative forgets the class weights."""
+    weight = call.weight
+    plain = call.soft or weight is None or weight.requires_grad
+    if plain or not (torch.is_grad_enabled() and call.input.requires_grad):
+        return cross_entropy(call)
+    right = cross_entropy(call)
+    # The same first derivative, by an expression whose second one is that of no weights.
+    unweighted = cross_entropy(call.but(weight=None))
+    (first,) = torch.autograd.grad(right.sum(), call.input, retain_graph=True)
+    (other,) = torch.autograd.grad(unweighted.sum(), call.input, retain_graph=True)
+    if right.dim():
+        return right
+    slope = ((first - other).detach() * call.input).sum()
+    return replaced(unweighted + slope, right.detach())

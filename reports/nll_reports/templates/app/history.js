@@ -32,7 +32,7 @@ function shiftsTable(shifts) {
   const rows = [...worse, ...better].slice(0, 200);
   const title = `${plural(worse.length, "regression")}, ${plural(better.length, "improvement")}`;
   if (!rows.length) return SERIES.length ? h("p", {}, "No measurement got worse or better by more than its intervals and 5 % allow.") : null;
-  return [h("h2", {}, title), h("p", {class: "muted small"}, "A step is told if the interval of a run is more than 5 % apart from that of the level before it, on one machine, and the run after it, where there is one, agrees. Memory and accuracy are exact and have no interval."),
+  return [h("h2", {}, title), h("p", {class: "muted small"}, "A step is told if the interval of a run is more than 5 % apart from that of the level before it, on one machine, and the run after it, where there is one, agrees. Memory is known to 128 KiB; accuracy is exact."),
     table(title, ["", "implementation", "what", "where", ["factor", "num"], ["interval", "num"], ["from, to", "num"], "commits"], rows.map((s) => [
       s.factor[0] > 1 ? h("span", {class: "o-fail"}, "▲ worse") : h("span", {class: "o-pass"}, "▼ better"), s.key.implementation, METRIC_WORDS[s.metric],
       [s.key.dtype, s.key.device, s.key.shape, s.key.pass, `on ${s.key.machine}`].filter(Boolean).join(" "), `${figure(s.factor[0])} ×`,
