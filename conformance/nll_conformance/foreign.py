@@ -10,6 +10,7 @@ import os
 import signal
 import sysconfig
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,9 @@ def guarded(during: str, work: Callable[[], Any]) -> Any:
     except BaseException as error:
         if users_own(error):
             raise
+        # A generator there (checkpoint's, say) holds its hooks in force for as long as the
+        # exception is known.
+        traceback.clear_frames(error.__traceback__)
         raise TargetRaised(error, during) from error
     finally:
         if os.getpid() != process:

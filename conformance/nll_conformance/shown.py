@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 RAISES = """
+    def settings():
+        return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    before = settings()
     try:
         loss = {call}
     except Exception:
+        assert settings() == before, "refused, but grad mode or the like is another"
         raise SystemExit(0)  # refused, which is right
     raise AssertionError("accepted: an exception was expected")
 """

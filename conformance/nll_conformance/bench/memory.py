@@ -7,8 +7,8 @@ time.  Memory that a loss allocated earlier and keeps is not added.
 
 glibc keeps blocks of up to 32 MiB in a heap whose holes stay resident, so that the same call
 would add 8 or 12 MiB.  While it is measured, no hole of 64 KiB or more is left and blocks of that
-size are mapped and unmapped by themselves; small ones still vary by pages, and the smallest of
-a few measurements counts.
+size are mapped and unmapped by themselves.  Small ones still vary by pages, and Linux counts in
+batches of 128 KiB a core; the smallest of a few measurements counts.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ def test_memory_is_what_the_call_adds(run):
     if found["copy"]["added_bytes"] is None:
         pytest.skip("no writable /proc/self/clear_refs")
     known = {"copy": 0.0, "clone": 1.0, "over_the_logits": 0.0, "torch_cross_entropy": 3.0}
-    for name, multiple in known.items():
-        assert found[name]["added_bytes_ratio"] == pytest.approx(multiple, abs=0.05), name
+    for name, multiple in known.items():  # Linux counts pages in batches of 128 KiB a core
+        assert found[name]["added_bytes_ratio"] == pytest.approx(multiple, abs=0.13), name
 
 
 def test_pytorch_and_the_copies_are_measured_unasked(run):

@@ -135,21 +135,7 @@ def reuses(right: Loss) -> Loss:
     return loss
 
 
-def forgets(right: Loss) -> Loss:
-    """Whoever raises leaves grad mode off."""
-
-    @functools.wraps(right)
-    def loss(*tensors: Any, **options: Any) -> Any:
-        mode = torch.is_grad_enabled()
-        torch.set_grad_enabled(False)
-        right(*tensors, **options)
-        torch.set_grad_enabled(mode)
-        return right(*tensors, **options)
-
-    return loss
-
-
-WRONG = (off, accepts, meddles, drifts, hides, litters, parts, reuses, forgets)
+WRONG = (off, accepts, meddles, drifts, hides, litters, parts, reuses)
 
 
 def __getattr__(name: str) -> Loss:
