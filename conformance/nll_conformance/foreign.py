@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import sysconfig
 import threading
 import traceback
@@ -82,7 +83,7 @@ def guarded(during: str, work: Callable[[], Any]) -> Any:
             raise
         # A generator there (checkpoint's, say) holds its hooks in force for as long as the
         # exception is known.
-        traceback.clear_frames(error.__traceback__)
+        traceback.clear_frames(sys.exc_info()[2])
         raise TargetRaised(error, during) from error
     finally:
         if os.getpid() != process:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .foreign import text_of
+
 #: What the allocator may keep for the next call, in bytes; the rest is for other processes.
 _KEPT_BYTES = 2**30
 
@@ -32,8 +34,9 @@ def lost() -> bool:
 
 def full(error: BaseException) -> bool:
     """Whether a call failed for want of memory that this process does not hold itself."""
-    refused = isinstance(error, torch.OutOfMemoryError) or "_ALLOC_FAILED" in str(error)
-    if not refused or not _in_use():
+    if not _in_use():
+        return False
+    if not isinstance(error, torch.OutOfMemoryError) and "_ALLOC_FAILED" not in text_of(error):
         return False
     free, total = torch.cuda.mem_get_info()
     return free + torch.cuda.memory_reserved() < total // 2

@@ -316,9 +316,8 @@ def nothing_counts(draft: Draft, draw: Draw) -> None:
 
 def thin_soft(draft: Draft, draw: Draw) -> None:
     """Each of many classes has the same share, far below one in a thousand."""
-    wide_rows(draft, draw)
-    classes = draw.among((4096, 2048, 8192))
-    draft.resize(draft.rows, min(classes, draft.context.max_elements // draft.rows[0]))
+    rows, classes = draw.integer(2, 4), draw.among((4096, 2048, 8192))
+    draft.resize((rows,), min(classes, draft.context.max_elements // rows))
     soft(draft, draw)
     draft.change("target", regime="constant", offset=1.0 / draft.classes)
 
