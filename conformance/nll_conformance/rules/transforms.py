@@ -175,6 +175,40 @@ def vmap(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 
+@rule(
+    "must",
+    cases=vary(ignored_rows, any_reduction, forward_only),
+    source="torch.func.vmap",
+    needs=("vmap", "ignore_index"),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.4,
+    shows="""
+        def batch(input, target):
+            return {call}
+        other = target.clamp(0, input.shape[1] - 1).flip(0)  # where no row is ignored
+        two = torch.stack([input.flip(0), input]), torch.stack([other, target])
+        loss = torch.func.vmap(batch)(*two)[1]
+    """,
+)
+def vmap_over_batches(case: Case, call: Caller) -> Judgement:
+    """torch.func.vmap over two batches that ignore differently gives each its loss, or is refused.
+
+    A mean divides by its own batch's rows.
+    """
+    tensors = call.tensors(case)
+    input, target = tensors["input"], tensors["target"]
+
+    def batch(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, {**tensors, "input": input, "target": target})
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    other = target.clamp(0, input.shape[1] - 1).flip(0)
+    two = torch.stack([input.flip(0), input]), torch.stack([other, target])
+    value = call.guard("vmap", lambda: torch.func.vmap(batch)(*two))
+    yield from value_agrees(call.observation(case, value[1], {}, tensors))
+
+
 def _impossible_classes(draft: Draft, draw: Draw) -> None:
     """Some classes' logits are -inf, where logits are given."""
     of_logits = draft.context.family.name in GIVEN_LOGITS

@@ -234,3 +234,18 @@ def ignored_chunk_is_nan(call: Linear) -> Tensor:
         count = chunk.kept.sum()
         means.append(kept(chunk, row_losses(chunk)).sum() / count * (count / total))
     return torch.stack(means).sum().to(rows.dtype) if means else linear(call)
+
+
+@linear_mutant(source=FUSED, caught_by=("linear_cross_entropy.heads",))
+def class_axis_of_several_heads_last(call: Linear) -> Tensor:
+    """The logits of heads (C, d, H) are viewed as (N, d, C), as they do not lie."""
+    head, bias, target = call.linear_weight, call.linear_bias, call.target
+    if head.dim() != 3 or call.input.dim() != 2 or call.soft:
+        return linear(call)
+    flat = functional.linear(
+        call.input, head.flatten(0, 1), None if bias is None else bias.flatten()
+    )
+    logits = flat.view(len(flat), head.shape[1], head.shape[0]).movedim(-1, 1)
+    return functional.cross_entropy(
+        logits, target, call.weight, ignore_index=call.ignore_index, reduction=call.reduction
+    )

@@ -170,6 +170,37 @@ def averaged_under_vmap(call: Call) -> Tensor:
     return result
 
 
+class _MeanCount(torch.autograd.Function):
+    """A count of rows, under vmap that of all batches together."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(count: Tensor) -> Tensor:
+        return count.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def vmap(_info: Any, _in_dims: tuple[int], count: Tensor) -> tuple[Tensor, None]:
+        return count.mean(), None
+
+
+@mutant(
+    source="batching rules that fold the batches into the rows",
+    caught_by=("transforms.vmap_over_batches",),
+)
+def averaged_count_under_vmap(call: Call) -> Tensor:
+    """Under vmap the mean of every batch divides by the average number of counted rows."""
+    rows = call.rows()
+    if rows.reduction != "mean" or rows.soft or rows.weight is not None:
+        return cross_entropy(call)
+    count: Tensor = _MeanCount.apply(counted(rows).to(rows.logits.dtype))  # type: ignore[no-untyped-call]
+    return reduced(rows, kept(rows, row_losses(rows)), count)
+
+
 @mutant(source="pytorch/pytorch#105736, #90916", caught_by=("transforms.vmap",))
 def negative_ignored_under_vmap(call: Call) -> Tensor:
     """Under vmap a negative ignore index is a class, counted from the end."""

@@ -42,6 +42,22 @@ HEAD_CHANGED_BEFORE_BACKWARD_SHOWN = """
             raise SystemExit(0)  # refused, which is right
         [{leaves}] = leaves
     """
+HEADS_SHOWN = """
+        leaves = [{leaves}]
+        def two(own):  # heads (C, 2, H), biases (C, 2), targets (N, 2): the other one first
+            return torch.stack([own.detach().flip(0), own], 1)
+        [{names}] = [own if own is input else two(own) for own in [{names}]]
+        try:
+            loss = {call}
+            assert loss.shape == target.shape, loss.shape
+            loss.backward(torch.stack([torch.zeros_like(upstream), upstream], 1))
+        except AssertionError:
+            raise
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+        loss = loss[:, 1]
+        [{leaves}] = leaves
+    """
 LOGITS_NEVER_WHOLE_SHOWN = """
         from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -233,3 +249,26 @@ def unchanged(case: Case, call: Caller) -> Judgement:
     for name, tensor in seen.arguments.items():
         if name not in call.subject.implementation.mutates:
             yield from identical(f"{name} after the call", tensor, before[name])
+
+
+def heads(case: Case, call: Caller) -> Judgement:
+    """With another head in front of it, position 1 of 2 is the plain call; or it is refused."""
+    leaves = call.tensors(case)
+
+    def two(own: torch.Tensor) -> torch.Tensor:
+        return torch.stack([own.detach().flip(0), own], 1)
+
+    given = {name: own if name == "input" else two(own) for name, own in leaves.items()}
+    try:
+        value = call.forward(case, given)
+        shape = tuple(given["target"].shape)
+        said = f"a head (C, 2, H) gives losses of shape {tuple(value.shape)}, expected {shape}"
+        yield from holds(tuple(value.shape) == shape, said, kind="shape")
+        if value.shape != shape:
+            return
+        upstream = call.upstream(case, value[:, 1])
+        call.backward(value, torch.stack([torch.zeros_like(upstream), upstream], 1))
+    except TargetRaised:
+        yield Measured()
+        return
+    yield from agrees(call.observation(case, value[:, 1], call.grads(leaves), leaves))

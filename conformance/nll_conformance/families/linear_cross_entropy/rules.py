@@ -78,6 +78,19 @@ def chunks_of_rows(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(several_rows, v.maybe_biased, unreduced, mixed_upstream),
+    source="torch.nn.functional.linear_cross_entropy: linear_weight (C, d1, ..., dK, in_features)",
+    needs=("gradient", "reduction_none"),
+    share=0.4,
+    shows=judges.HEADS_SHOWN,
+)
+def heads(case: Case, call: Caller) -> Judgement:
+    """A head for each of several positions, (C, d, H), is right at each of them, or refused."""
+    yield from judges.heads(case, call)
+
+
+@rule(
+    "must",
     cases=vary(ignored_run, v.maybe_biased, any_reduction),
     source=SOURCE,
     needs=("ignore_minus_100",),
