@@ -197,7 +197,9 @@ def averaged_count_under_vmap(call: Call) -> Tensor:
     rows = call.rows()
     if rows.reduction != "mean" or rows.soft or rows.weight is not None:
         return cross_entropy(call)
-    count: Tensor = _MeanCount.apply(counted(rows).to(rows.logits.dtype))  # type: ignore[no-untyped-call]
+    own = counted(rows).to(rows.logits.dtype)
+    # torch declares no types for Function.apply
+    count: Tensor = _MeanCount.apply(own)  # type: ignore[no-untyped-call]
     return reduced(rows, kept(rows, row_losses(rows)), count)
 
 
