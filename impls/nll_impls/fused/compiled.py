@@ -38,9 +38,10 @@ class Inductor:
     survey = staticmethod(plain.survey)
     times = staticmethod(times)
 
-    def loss(self, rows: Rows) -> None:
-        """Fill ``rows.found``."""
+    def loss(self, rows: Rows) -> Tensor:
+        """Fill ``rows.found``; the sum of the row losses."""
         _keep(rows, _run("sums", rows))
+        return rows.losses().sum()
 
     def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""

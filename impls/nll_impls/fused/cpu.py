@@ -39,20 +39,17 @@ class CPU:
         counted, wrong = survey(index.numpy(), ignore_index, classes, weights)
         return float(counted), int(wrong)
 
-    def loss(self, rows: Rows) -> None:
-        """Fill ``rows.found``."""
-        _sweep(loss_kernel, rows)
+    def loss(self, rows: Rows) -> Tensor:
+        """Fill ``rows.found``; the sum of the row losses."""
+        sums = _no_sums()
+        _sweep(loss_kernel, rows, sums=sums)
+        return sums.sum()
 
     def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
-        sums = torch.zeros(_PORTIONS, dtype=torch.float64, device="cpu")
-        _sweep(
-            early_kernel,
-            rows,
-            gradient,
-            torch.tensor([float(pull)], dtype=torch.float64, device="cpu"),
-            sums,
-        )
+        sums = _no_sums()
+        pulls = torch.tensor([float(pull)], dtype=torch.float64, device="cpu")
+        _sweep(early_kernel, rows, gradient, pulls, sums)
         return sums.sum()
 
     def late(
@@ -63,6 +60,10 @@ class CPU:
 
 
 ENGINE = CPU()
+
+
+def _no_sums() -> Tensor:
+    return torch.zeros(_PORTIONS, dtype=torch.float64, device="cpu")
 
 
 def _sweep(
@@ -80,7 +81,6 @@ def _sweep(
     call["rows"], call["classes"] = count, rows.logits.shape[-1]
     call["rows_at_once"] = -(-count // _PORTIONS)
     call["ignore_index"], call["hard"] = rows.ignore_index, rows.hard
-    top, total, mass, cross = rows.found if sums is None else (None,) * 4
     tensors = {
         "logits": rows.logits,
         "target": rows.target,
@@ -89,13 +89,11 @@ def _sweep(
         "gradient": gradient,
         "pull": pull,
         "sums": sums,
-        "top": top,
-        "total": total,
-        "mass": mass,
-        "cross": cross,
+        "found": rows.found,
     }
     for name, tensor in tensors.items():
         call[name] = 0 if tensor is None else tensor.data_ptr()
+    call["found_stride"] = rows.found.stride(0)
     if rows.share is not None and len(rows.share) > 1:
         call["share_stride"] = rows.share.shape[1]
     dtype = str(rows.logits.dtype).removeprefix("torch.")

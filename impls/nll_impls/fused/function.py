@@ -43,8 +43,8 @@ class Engine(Protocol):
     ) -> tuple[Scalar, int]:
         """The weight of all counted rows, and the first target that is no class (-1: none)."""
 
-    def loss(self, rows: Rows) -> None:
-        """Fill ``rows.found``."""
+    def loss(self, rows: Rows) -> Tensor:
+        """Fill ``rows.found``; the sum of the row losses ()."""
 
     def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses; ``gradient`` (*rows, c) gets that of each times ``pull``.
@@ -207,8 +207,9 @@ class _Fused(torch.autograd.Function):
             losses = engine.early(rows, gradient, ctx.factor)
             ready = _delivered(gradient, input, into)
         else:
-            engine.loss(rows)
-            losses = rows.losses().reshape(rows.logits.shape[:-1])
+            losses = engine.loss(rows)
+            if reduction == "none":
+                losses = rows.losses().reshape(rows.logits.shape[:-1])
         # what backward may read is saved: a change is then noticed
         again: tuple[Tensor | None, ...] = (None,) * 3
         if not (ctx.early and ctx.scalable):

@@ -12,7 +12,6 @@ vectors over a block of classes, and in float64 over the blocks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -21,24 +20,21 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from .bits import as_wide, fetch_add, narrow, pointer, widen, zero
+from .bits import as_wide, exp, fetch_add, narrow, pointer, widen, zero
 from .loops import (
     BLOCK,
     clear,
-    cross_and_mass,
-    exp_sum_top,
-    finite,
     gradient_into,
     gradient_less_into,
     gradient_less_over,
     gradient_over,
-    highest_of,
     labelled,
+    long_loss,
     long_row,
     room,
     settle,
+    short_losses,
     short_rows,
-    times,
 )
 
 #: What a kernel is told; addresses are 0 where there is no such array.
@@ -56,11 +52,9 @@ CALL = np.dtype(
         ("hard", np.float64),  # 1 - label_smoothing, or 0 if there is no target
         ("share", np.int64),  # classes last, in the dtype that is computed in
         ("share_stride", np.int64),  # 0: one row for all
-        ("top", np.int64),  # (rows,) float64, and so are the following
-        ("total", np.int64),
-        ("mass", np.int64),
-        ("cross", np.int64),
-        ("sums", np.int64),  # of the losses of rows_at_once rows each, in `early`
+        ("found", np.int64),  # (4, rows) float64: top, total, mass and cross
+        ("found_stride", np.int64),
+        ("sums", np.int64),  # float64, of the losses of rows_at_once rows each
         ("pull", np.int64),  # what each row's gradient is multiplied by; stride 0 in `early`
     ]
 )
@@ -89,53 +83,50 @@ def _bits_and_wide(dtype: str) -> Any:
 
 @cache
 def loss_kernel(dtype: str) -> Any:
-    """Fills top, total, mass and cross of each row."""
+    """Fills top, total, mass and cross of each row, and the loss of each portion of rows."""
     bits, wide = _bits_and_wide(dtype)
     size, wide_size = bits().itemsize, wide().itemsize
 
     def loss(address: int) -> None:
         call = carray(pointer(address), 1, CALL)[0]
-        rows, classes = call.rows, call.classes
+        rows, classes, hard = call.rows, call.classes, call.target != 0
         target = carray(pointer(call.target), rows, np.int64)
-        weight = carray(pointer(call.weight), classes, np.float64)
-        top = carray(pointer(call.top), rows, np.float64)
-        total = carray(pointer(call.total), rows, np.float64)
-        mass = carray(pointer(call.mass), rows, np.float64)
-        cross = carray(pointer(call.cross), rows, np.float64)
+        weighted = classes if call.weight != 0 else 0
+        weight = carray(pointer(call.weight), weighted, np.float64)
+        found = carray(pointer(call.found), (4, call.found_stride), np.float64)
+        sums = carray(pointer(call.sums), rows, np.float64)
+        account = np.empty(3)
+        group = 2 * BLOCK // classes if classes <= BLOCK and hard and call.share == 0 else 0
+        labels: Any = np.empty(group, np.int64)
         while True:
             start = fetch_add(address, call.rows_at_once)
             if start >= rows:
                 break
-            for n in range(start, min(rows, start + call.rows_at_once)):
-                top[n], total[n], mass[n], cross[n] = 0.0, 1.0, 0.0, 0.0
-                if call.target != 0 and target[n] == call.ignore_index:
+            account[0], account[1], account[2] = 0.0, 1.0, 0.0
+            n, stop = start, min(rows, start + call.rows_at_once)
+            while n < stop:
+                if hard and target[n] == call.ignore_index:
+                    found[0, n], found[1, n], found[2, n], found[3, n] = 0.0, 1.0, 0.0, 0.0
+                    n += 1
                     continue
-                row = carray(pointer(call.logits + n * classes * size), classes, bits)
-                highest = highest_of(row[:BLOCK])
-                summed = 0.0
-                for low in range(0, classes, BLOCK):
-                    block = row[low : low + BLOCK]
-                    part, block_top = exp_sum_top(block, finite(highest))
-                    if block_top > highest + 1:  # a little more does no harm
-                        summed *= math.exp(np.float64(highest) - np.float64(block_top))
-                        highest = block_top
-                        part, block_top = exp_sum_top(block, finite(highest))
-                    summed += part
-                top[n], total[n] = highest, summed if highest != -np.inf else np.nan
-                if call.share != 0:
-                    start_of = call.share + n * call.share_stride * wide_size
-                    share = carray(pointer(start_of), classes, wide)
-                    for low in range(0, classes, BLOCK):
-                        c, w = cross_and_mass(
-                            row[low : low + BLOCK], highest, share[low : low + BLOCK]
-                        )
-                        cross[n] += c
-                        mass[n] += w
-                if call.target != 0:
+                row_at = call.logits + n * classes * size
+                if group > 0:
+                    ahead, parts = target[n:stop], found[2, n:stop]
+                    count = labelled(ahead, call.ignore_index, call.hard, weight, labels, parts)
+                    block = carray(pointer(row_at), (count, classes), bits)
+                    short_losses(block, labels[:count], found[:, n : n + count], account)
+                    n += count
+                    continue
+                t, part_t = -1, 0.0
+                if hard:
                     t = target[n]
-                    part_t = call.hard * (weight[t] if call.weight != 0 else 1.0)
-                    cross[n] += times(part_t, np.float64(widen(row[t])) - top[n])
-                    mass[n] += part_t
+                    part_t = call.hard * (weight[t] if weight.size else 1.0)
+                start_of = call.share + n * call.share_stride * wide_size
+                share = carray(pointer(start_of), classes if call.share != 0 else 0, wide)
+                row = carray(pointer(row_at), classes, bits)
+                long_loss(row, share, t, part_t, found[:, n], account)
+                n += 1
+            sums[start // call.rows_at_once] = settle(account)
 
     return _kernel(loss)
 
@@ -161,10 +152,10 @@ def early_kernel(dtype: str) -> Any:
         pull = carray(pointer(call.pull), 1, np.float64)[0]
         sums = carray(pointer(call.sums), rows, np.float64)
         account, blocks = np.empty(3), np.empty((4, (classes + BLOCK - 1) // BLOCK))
-        group = BLOCK // classes if hard and call.share == 0 else 0
+        group = 2 * BLOCK // classes if classes <= BLOCK and hard and call.share == 0 else 0
         labels: Any = np.empty(group, np.int64)
         parts, found = np.empty(group), np.empty((3, group))
-        scratch: Any = np.empty(0 if size == wide_size else max(group, 1) * classes, wide_bits)
+        scratch: Any = np.empty((max(group, 1) * (size < wide_size), classes), wide_bits)
         while True:
             start = fetch_add(address, call.rows_at_once)
             if start >= rows:
@@ -222,9 +213,8 @@ def late_kernel(dtype: str) -> Any:
         rows, classes = call.rows, call.classes
         target = carray(pointer(call.target), rows, np.int64)
         weight = carray(pointer(call.weight), classes, np.float64)
-        top = carray(pointer(call.top), rows, np.float64)
-        total = carray(pointer(call.total), rows, np.float64)
-        mass = carray(pointer(call.mass), rows, np.float64)
+        found = carray(pointer(call.found), (4, call.found_stride), np.float64)
+        top, total, mass = found[0], found[1], found[2]
         pull = carray(pointer(call.pull), rows, np.float64)
         over = call.gradient == call.logits
         while True:
@@ -243,7 +233,7 @@ def late_kernel(dtype: str) -> Any:
                 shift = as_wide(top[n], nothing)
                 factor = as_wide(mass[n] * pull[n] / total[n], nothing)
                 t = target[n] if call.target != 0 else 0
-                p_t = math.exp(np.float64(widen(row[t])) - top[n]) / total[n]
+                p_t = np.float64(exp(widen(row[t]) - shift)) / total[n]
                 if call.share != 0:
                     less = as_wide(pull[n], nothing)
                     if over:

@@ -131,7 +131,7 @@ def _scale_less_into(values: Any, factor: Any, share: Any, pull: Any, into: Any)
 
 
 def room(gradient: Any, scratch: Any) -> Any:
-    """Where the exponentials of a row are kept: its gradient's place, if that holds all digits."""
+    """Where exponentials of rows are kept: their gradient's place, if that holds all digits."""
     raise TypeError("for compiled functions only")
 
 
@@ -140,10 +140,15 @@ def _room_of(gradient: Any, scratch: Any) -> Any:
     def same(gradient: Any, scratch: Any) -> Any:
         return gradient
 
-    def other(gradient: Any, scratch: Any) -> Any:
-        return scratch[: gradient.size].reshape(gradient.shape)
+    def rows(gradient: Any, scratch: Any) -> Any:
+        return scratch[: gradient.shape[0]]
 
-    return same if gradient.dtype == scratch.dtype else other
+    def row(gradient: Any, scratch: Any) -> Any:
+        return scratch[0]
+
+    if gradient.dtype == scratch.dtype:
+        return same
+    return rows if gradient.ndim > 1 else row
 
 
 def _scale(values: Any, factor: Any, into: Any) -> None:
@@ -367,6 +372,52 @@ def short_rows(
     for n in range(target.size):
         _scale(kept[n], as_wide(totals[n], nothing), into[n])
         into[n, target[n]] = narrow(as_wide(parts[n] * pull * (at[n] - 1.0), nothing), into[n, 0])
+
+
+@jit()
+def long_loss(row: Any, share: Any, t: int, part: float, found: Any, account: Any) -> None:
+    """Top, total, mass and cross of a row of any length into ``found`` (4,)."""
+    highest = highest_of(row[:BLOCK])
+    total, mass, cross = 0.0, 0.0, 0.0
+    for low in range(0, row.size, BLOCK):
+        block = row[low : low + BLOCK]
+        summed, block_top = exp_sum_top(block, finite(highest))
+        if block_top > highest + 1:  # a little more does no harm
+            total *= math.exp(np.float64(highest) - np.float64(block_top))
+            highest = block_top
+            summed, block_top = exp_sum_top(block, finite(highest))
+        total += summed
+    if highest == -np.inf:
+        total = np.nan
+    for low in range(0, share.size, BLOCK):
+        block_share = share[low : low + BLOCK]
+        c, w = cross_and_mass(row[low : low + BLOCK], highest, block_share)
+        cross += c
+        mass += w
+    if t >= 0:
+        cross += times(part, np.float64(widen(row[t])) - np.float64(highest))
+        mass += part
+    found[0], found[1], found[2], found[3] = highest, total, mass, cross
+    add_row(account, mass, total, cross)
+
+
+@jit()
+def short_losses(rows: Any, target: Any, found: Any, account: Any) -> None:
+    """The same for some rows of one block each, steps as in :func:`short_rows`.
+
+    ``found`` (4, n) holds the weights of their targets as masses.
+    """
+    nothing = zero(rows[0, 0])
+    tops, totals, parts, crosses = found
+    for n in range(target.size):
+        tops[n] = highest_of(rows[n])
+    for n in range(target.size):
+        totals[n], _ = exp_sum_top(rows[n], finite(as_wide(tops[n], nothing)))
+    for n in range(target.size):
+        if not totals[n] > 0.0:
+            totals[n] = np.nan  # there was nothing but -inf
+        crosses[n] = times(parts[n], np.float64(widen(rows[n, target[n]])) - tops[n])
+        add_row(account, parts[n], totals[n], crosses[n])
 
 
 @jit()

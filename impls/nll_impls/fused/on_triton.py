@@ -69,9 +69,10 @@ class Triton:
             return counted, -1
         return plain.survey(index, ignore_index, classes, weight)
 
-    def loss(self, rows: Rows) -> None:
-        """Fill ``rows.found``."""
+    def loss(self, rows: Rows) -> Tensor:
+        """Fill ``rows.found``; the sum of the row losses."""
         _launch(rows, None, None, sums=True)
+        return rows.losses().sum()
 
     def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
