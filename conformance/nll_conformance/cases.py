@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from .discover import family_part
 from .family import Family
 from .model import Case, Observation, Profile, Scalar
-from .recipes import Edit, TensorRecipe
+from .recipes import Edit, Span, TensorRecipe
 
 T = TypeVar("T")
 MAX_FINITE = {
@@ -100,10 +100,10 @@ def sibling(case: Case) -> Case:
     )
 
 
-def class_column(draft: Draft, index: int, value: float) -> tuple[Edit, ...]:
-    """Edits that give one class this logit in every row, where logits are an argument."""
+def class_column(draft: Draft, index: int | Span, value: float) -> tuple[Edit, ...]:
+    """Edits that give a class, or some in a row, this logit; where logits are an argument."""
     logits = draft.tensors["input"]
-    place: list[int | None] = [None] * len(logits.shape)
+    place: list[int | Span | None] = [None] * len(logits.shape)
     place[logits.class_axis] = index
     # Dimensions after the class's need no "all along": a shorter index means it.
     return ((tuple(place[: logits.class_axis + 1]), value),)

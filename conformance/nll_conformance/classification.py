@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .cases import MAX_FINITE, Draft, Draw, Variation
+from .cases import Draft, Draw, Variation
 from .recipes import TensorRecipe
 
 #: Class counts around the block sizes of kernels.
@@ -93,128 +93,6 @@ def heavy_class(*classes: int) -> Variation:
             constant_target(draft, spot)
 
     return heavy
-
-
-def near_uniform(*classes: int) -> Variation:
-    """Equal or nearly equal logits over many classes: what a 16-bit sum cannot count."""
-
-    def uniform(draft: Draft, draw: Draw) -> None:
-        sized(draft, draw, rows=2, classes=classes)
-        regime = draw.among(("constant", "levels"))
-        draft.change(draft.logits, regime=regime, scale=-4, modulus=3, seed=draw.integer(0, 9))
-
-    return uniform
-
-
-def wrong_target(draft: Draft, draw: Draw) -> None:
-    """The target lies far below the maximum: epsilons, clamps and underflow show."""
-    sized(draft, draw, classes=(2, 3, 5, 10, 33))
-    gap = draw.among((25.0, 40.0, 150.0, 17.0, 60.0, 100.0, 1000.0, 20000.0))
-    spot = draw.integer(0, draft.classes - 1)
-    draft.change(draft.logits, scale=-2, seed=draw.integer(0, 20))
-    set_class(draft, (spot, -gap))
-    constant_target(draft, spot)
-
-
-def confident_target(draft: Draft, draw: Draw) -> None:
-    """The target has nearly all the mass: the loss is small, its relative accuracy at stake."""
-    sized(draft, draw, classes=(2, 3, 5, 10))
-    spot = draw.integer(0, draft.classes - 1)
-    draft.change(draft.logits, scale=draw.among((-2, -4)), seed=draw.integer(0, 20))
-    set_class(draft, (spot, draw.integer(8, 40) / 2.0))
-    if draw.integer(0, 3):
-        constant_target(draft, spot)
-
-
-def huge_logits(draft: Draft, draw: Draw) -> None:
-    """Magnitudes up to the largest that every correct formula stands, both signs."""
-    sized(draft, draw, classes=(3, 2, 5, 10, 65))
-    # Scattered values reach 4 * 2**scale; 2**16 is half the range of float16.
-    draft.change(draft.logits, scale=draw.among((5, 8, 12, 13, 10)), seed=draw.integer(0, 50))
-
-
-def tiny_logits(draft: Draft, draw: Draw) -> None:
-    """Magnitudes down to subnormal: all classes are equally likely."""
-    sized(draft, draw, classes=(2, 3, 10))
-    draft.change(draft.logits, scale=draw.among((-10, -14, -24, -130)), seed=draw.integer(0, 20))
-
-
-def ramped(draft: Draft, draw: Draw) -> None:
-    """Classes in ascending or descending order: a running maximum moves at every step."""
-    sized(draft, draw, rows=2, classes=(10, 33, 65, 129, 257))
-    draft.change(draft.logits, regime="ramp", scale=draw.among((0, 1, -2, 3)))
-    if draw.yes():  # descending: the highest class first
-        span = draft.classes * 2.0 ** draft.tensors[draft.logits].scale
-        set_class(draft, (0, span))
-
-
-def block_maximum(draft: Draft, draw: Draw) -> None:
-    """The maximum sits in the last block, or the first, far above the rest."""
-    sized(draft, draw, rows=2, classes=(5, 17, 33, 65, 129, 1025))
-    draft.change(draft.logits, scale=-1, seed=draw.integer(0, 20))
-    spot = draw.among((draft.classes - 1, 0, draft.classes // 2))
-    set_class(draft, (spot, draw.among((100.0, 400.0, 30.0))))
-
-
-def offset_logits(offset: float) -> Variation:
-    """A common offset, which cancels in exact arithmetic."""
-
-    def move(draft: Draft, draw: Draw) -> None:
-        sized(draft, draw, classes=(3, 2, 5, 10, 33))
-        limit = MAX_FINITE[draft.context.dtype] / 2
-        draft.change(draft.logits, offset=max(-limit, min(limit, offset)), seed=draw.integer(0, 20))
-
-    return move
-
-
-#: From where exp overflows to where only the differences of logits are left, and beyond.
-COMMON_OFFSETS = tuple(map(offset_logits, (37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -88.0, 1e5)))
-
-
-def masked_classes(draft: Draft, draw: Draw) -> None:
-    """Non-target classes at -inf: one, several in a row, all of a leading or trailing block."""
-    sized(draft, draw, classes=(5, 3, 10, 17, 33, 65, 2))
-    count = draft.classes
-    keep = draw.integer(0, count - 1)
-    kinds = ("one", "before", "after", "all others")
-    kind = draw.among(kinds)
-    if kind == "one":
-        gone = [(keep + 1 + draw.integer(0, count - 2)) % count]
-    elif kind == "before":
-        gone = list(range(keep))
-    elif kind == "after":
-        gone = list(range(keep + 1, count))
-    else:
-        gone = [i for i in range(count) if i != keep]
-    constant_target(draft, keep)
-    set_class(draft, *((i, -math.inf) for i in gone))
-
-
-def lowest_classes(draft: Draft, draw: Draw) -> None:
-    """Some non-target classes at the dtype's lowest finite number, or at a usual stand-in."""
-    sized(draft, draw, classes=(5, 3, 10, 17, 33, 2))
-    count = draft.classes
-    keep = draw.integer(0, count - 1)
-    lowest = -MAX_FINITE[draft.context.dtype]
-    value = draw.among([lowest, max(lowest, -1e9), -1e4, lowest / 2])
-    gone = draw.among([range(keep), range(keep + 1, count), [(keep + 1) % count]])
-    constant_target(draft, keep)
-    set_class(draft, *((i, value) for i in gone))
-
-
-def nan_row(draft: Draft, draw: Draw) -> None:
-    """One logit of one row is NaN."""
-    several_rows(draft, draw)
-    row = draw.integer(0, draft.rows[0] - 1)
-    draft.edit(draft.logits, ((row, draw.integer(0, draft.classes - 1)), math.nan))
-
-
-def excluded_target(draft: Draft, draw: Draw) -> None:
-    """The target's own logit is -inf: the loss is infinite."""
-    sized(draft, draw, classes=(3, 2, 5))
-    spot = draw.integer(0, draft.classes - 1)
-    constant_target(draft, spot)
-    set_class(draft, (spot, -math.inf))
 
 
 def high_target(draft: Draft, draw: Draw) -> None:
@@ -485,3 +363,17 @@ def odd_rows(draft: Draft, draw: Draw) -> None:
 def full_blocks(draft: Draft, draw: Draw) -> None:
     """Rows that fill blocks of any usual size exactly, or leave one row, or lack one."""
     draft.resize((draw.among((4097, 4096, 64, 1025, 2048, 128, 4095)),), draw.among((2, 3)))
+
+
+def thin_soft(draft: Draft, draw: Draw) -> None:
+    """Each of many classes has the same share, far below one in a thousand."""
+    rows, classes = draw.integer(2, 4), draw.among((4096, 2048, 8192))
+    draft.resize((rows,), min(classes, draft.context.max_elements // rows))
+    soft(draft, draw)
+    draft.change("target", regime="constant", offset=1.0 / draft.classes)
+
+
+def fine_soft(draft: Draft, draw: Draw) -> None:
+    """Class probabilities that use all the bits of their dtype (and need not sum to one)."""
+    soft(draft, draw)
+    draft.change("target", regime="scatter", scale=-5, offset=0.3)

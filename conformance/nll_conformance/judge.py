@@ -139,17 +139,20 @@ def _measured(error: torch.Tensor, exact: Exact, judged: torch.Tensor, dtype: st
     want, bound = exact.value, exact.bound
     telling = judged & ~(want.abs() <= bound)
     plain = judged & want.isfinite() & error.isfinite() & (bound > 0)
-    ratio = float((error[plain] / bound[plain]).max()) if plain.any() else None
-    units = None
+    ratio, units = _largest(error / bound, plain), None
     if exact.condition is not None:
-        rated = plain & (exact.condition > 0)
-        if rated.any():
-            rated_as = getattr(torch, dtype)
-            # What the format itself cannot resolve is no inaccuracy of the loss.
-            least = torch.finfo(rated_as).smallest_normal * torch.finfo(rated_as).eps
-            scale = UNIT_ROUNDOFF[rated_as] * exact.condition[rated] + least
-            units = float((error[rated] / scale).max())
+        rated_as = getattr(torch, dtype)
+        # What the format itself cannot resolve is no inaccuracy of the loss.
+        least = torch.finfo(rated_as).smallest_normal * torch.finfo(rated_as).eps
+        scale = UNIT_ROUNDOFF[rated_as] * exact.condition + least
+        units = _largest(error / scale, plain & (exact.condition > 0))
     return Measured(True, bool(telling.any()), ratio, units)
+
+
+def _largest(ratios: torch.Tensor, counted: torch.Tensor) -> float | None:
+    """The largest of some ratios, which are not negative; None if none is counted."""
+    largest = float(ratios.where(counted, -1.0).max())
+    return largest if largest >= 0 else None
 
 
 def _finding(

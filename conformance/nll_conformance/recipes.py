@@ -27,7 +27,9 @@ LAYOUTS = (
     *("expanded", "repeated", "single", "far"),
 )
 
-Index = tuple[int | None, ...]
+#: From one place to before another.
+Span = tuple[int, int]
+Index = tuple[int | Span | None, ...]
 Edit = tuple[Index, float]
 
 
@@ -43,8 +45,8 @@ class TensorRecipe:
     - ``scatter``: pseudo-random numbers in [-4, 4] (multiples of 2**-13);
     - ``simplex``: along the class dimension non-negative multiples of 2**-8 that sum to 1.
 
-    An edit ``(index, value)`` overwrites entries; ``None`` in the index means "all along
-    this dimension".  ``grad`` asks for the gradient of this tensor.
+    An edit ``(index, value)`` overwrites entries; in the index ``None`` means "all along this
+    dimension" and ``(start, stop)`` a part of it.  ``grad`` asks for the gradient of this tensor.
     """
 
     regime: str
@@ -112,8 +114,14 @@ def values(recipe: TensorRecipe) -> torch.Tensor:
     """
     data = _base(recipe) * 2.0**recipe.scale + recipe.offset
     for index, value in recipe.edits:
-        data[tuple(slice(None) if i is None else i for i in index)] = value
+        data[tuple(_selected(i) for i in index)] = value
     return data
+
+
+def _selected(place: int | Span | None) -> int | slice:
+    if place is None:
+        return slice(None)
+    return place if isinstance(place, int) else slice(*place)
 
 
 def poison(dtype: torch.dtype) -> float:
@@ -184,7 +192,8 @@ def recipe_from_json(data: Mapping[str, Any]) -> TensorRecipe:
     fields = dict(data)
     fields["shape"] = tuple(fields["shape"])
     fields["edits"] = tuple(
-        (tuple(index), float(value)) for index, value in fields.get("edits", ())
+        (tuple(tuple(i) if isinstance(i, list) else i for i in index), float(value))
+        for index, value in fields.get("edits", ())
     )
     fields["offset"] = float(fields.get("offset", 0.0))
     return TensorRecipe(**fields)

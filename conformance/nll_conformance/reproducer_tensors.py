@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from .recipes import TensorRecipe
+    from .recipes import Span, TensorRecipe
 
 _SCATTER = [
     "",
@@ -85,9 +85,15 @@ def _formula(name: str, recipe: TensorRecipe) -> list[str]:
         return [f"{name} = {f'({base})' if cast and ' ' in base else base}{cast}"]
     lines = [f"{name} = {base}"]
     for index, value in recipe.edits:
-        place = ", ".join(":" if i is None else str(i) for i in index) or "()"
+        place = ", ".join(_place(i) for i in index) or "()"
         lines.append(f"{name}[{place}] = {literal(value)}")
     return lines + ([f"{name} = {name}{cast}"] if cast else [])
+
+
+def _place(index: int | Span | None) -> str:
+    if index is None:
+        return ":"
+    return str(index) if isinstance(index, int) else f"{index[0]}:{index[1]}"
 
 
 def _base(recipe: TensorRecipe) -> str:

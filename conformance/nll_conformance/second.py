@@ -30,13 +30,15 @@ def curvature_agrees(
     everywhere: bool = False,
     penalty: bool = False,
     squared: bool = False,
+    cancelling: bool = False,
 ) -> Judgement:
     """(Hessian of upstream . loss) v equals that of the family's formula in float64.
 
     The Hessian is that in the input, or ``everywhere``: in all tensors that require a gradient,
     with H v one vector of all their entries.  As a ``penalty`` the gradient stands beside a
     term of first order: a gradient that has been cut off the graph then shows as zero instead
-    of raising.  ``squared`` takes the Hessian of (upstream . loss)^2 / 2.
+    of raising.  ``squared`` takes the Hessian of (upstream . loss)^2 / 2.  Where its entries are
+    ``cancelling`` sums themselves, each is allowed what the largest is.
     """
     tensors = call.tensors(case)
     leaves = {name: t for name, t in tensors.items() if name == "input" or everywhere}
@@ -50,7 +52,7 @@ def curvature_agrees(
     if squared:
         value, upstream = (value * upstream).sum() ** 2 / 2, upstream.new_ones(())
     got = _along(call, value, upstream, leaves, penalty=penalty)
-    yield from _curved(case, tuple(leaves), got, squared=squared)
+    yield from _curved(case, tuple(leaves), got, squared=squared, cancelling=cancelling)
 
 
 def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
@@ -108,9 +110,16 @@ def _along(
 
 
 def _curved(
-    case: Case, names: Sequence[str], got: torch.Tensor, *, squared: bool = False
+    case: Case,
+    names: Sequence[str],
+    got: torch.Tensor,
+    *,
+    squared: bool = False,
+    cancelling: bool = False,
 ) -> Judgement:
     want, magnitude = _exact(case, names, squared=squared)
+    if cancelling:
+        magnitude = magnitude + magnitude.max()
     if not bool(magnitude.isfinite().all()):
         return  # nothing counts: 0/0 has no derivative
     if len(names) == 1:

@@ -18,14 +18,11 @@ from .cases import (
 from .classification import (
     all_ignored,
     constant_target,
-    huge_logits,
     ignored,
     masked,
-    masked_classes,
     odd_rows,
     set_class,
     several_rows,
-    sized,
     smoothed,
     soft,
     soft_needs_grad,
@@ -35,6 +32,10 @@ from .classification import (
     weighted,
 )
 from .discover import family_part
+from .magnitudes import (
+    huge_logits,
+    masked_classes,
+)
 
 
 def any_option(draft: Draft, draw: Draw) -> None:
@@ -314,24 +315,6 @@ def nothing_counts(draft: Draft, draw: Draw) -> None:
         all_ignored(draft, draw)
 
 
-def thin_soft(draft: Draft, draw: Draw) -> None:
-    """Each of many classes has the same share, far below one in a thousand."""
-    rows, classes = draw.integer(2, 4), draw.among((4096, 2048, 8192))
-    draft.resize((rows,), min(classes, draft.context.max_elements // rows))
-    soft(draft, draw)
-    draft.change("target", regime="constant", offset=1.0 / draft.classes)
-
-
-def loss_scaled(draft: Draft, draw: Draw) -> None:
-    """A prediction so sure that float16 has other classes' gradients only once they are scaled."""
-    sized(draft, draw, classes=(3, 5, 2))
-    spot = draw.integer(0, draft.classes - 1)
-    draft.change(draft.logits, scale=-4, seed=draw.integer(0, 20))
-    set_class(draft, (spot, draw.among((17.0, 15.0, 18.0))))
-    constant_target(draft, spot)
-    draft.upstream = {"offset": draw.among((2.0**15, 2.0**14))}
-
-
 def any_inputs_or_wide(draft: Draft, draw: Draw) -> None:
     """Any inputs, or rows wider than most blocks."""
     if draft.classes and draw.integer(0, 2) == 2:
@@ -349,12 +332,6 @@ def probability_like(draft: Draft, draw: Draw) -> None:
     else:
         offset = 0.5 if kind == "between zero and one" else -math.log(draft.classes) - 0.5
         draft.change(draft.logits, scale=-4, offset=offset)
-
-
-def fine_soft(draft: Draft, draw: Draw) -> None:
-    """Class probabilities that use all the bits of their dtype (and need not sum to one)."""
-    soft(draft, draw)
-    draft.change("target", regime="scatter", scale=-5, offset=0.3)
 
 
 def every_digit(draft: Draft, draw: Draw) -> None:

@@ -24,12 +24,10 @@ from ..cases import (
 )
 from ..classification import (
     VOCABULARIES,
-    confident_target,
     few_masses,
     heavy_class,
     odd_rows,
     scattered,
-    wrong_target,
 )
 from ..contract import rule
 from ..judge import (
@@ -38,10 +36,19 @@ from ..judge import (
     gradients_agree,
     holds,
 )
+from ..magnitudes import (
+    confident_target,
+    loss_scaled,
+    wrong_target,
+)
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..second import curvature_agrees, forward_over_reverse_agrees
-from ..together import learned_target, loss_scaled, maybe_weighted, several_or_spatial
+from ..together import (
+    learned_target,
+    maybe_weighted,
+    several_or_spatial,
+)
 from ._families import CLASSES, CURVED, LOGITS, TARGETS_IN_NUMBERS
 
 SOURCE = "torch.autograd: gradient of the returned loss"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from ..cases import any_reduction, mixed_upstream, one_of, vary
 from ..classification import (
-    COMMON_OFFSETS,
     heavy_class,
-    huge_logits,
     ignored,
     negative_weight,
     one_class,
@@ -19,6 +17,10 @@ from ..classification import (
 )
 from ..contract import rule
 from ..judge import agrees
+from ..magnitudes import (
+    COMMON_OFFSETS,
+    huge_logits,
+)
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ._families import CLASSES

@@ -5,9 +5,8 @@ from __future__ import annotations
 from .. import shown
 from ..cases import any_reduction, laid_out, mixed_upstream, option, scalar_upstream, vary
 from ..classification import (
+    fine_soft,
     hard_soft,
-    huge_logits,
-    masked_classes,
     only_soft_needs_grad,
     several_rows,
     smoothed,
@@ -15,6 +14,7 @@ from ..classification import (
     soft_needs_grad,
     spatial,
     square,
+    thin_soft,
     unbatched,
     unnormalised,
     weighted,
@@ -22,9 +22,15 @@ from ..classification import (
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees
+from ..magnitudes import (
+    huge_logits,
+    masked_classes,
+)
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import fine_soft, soft_of_any_shape, thin_soft
+from ..together import (
+    soft_of_any_shape,
+)
 from ._families import CLASSES, GIVEN_LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: target containing class probabilities"

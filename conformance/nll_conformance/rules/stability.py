@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from ..cases import all_of, any_reduction, forward_only, one_of, option, unreduced, vary
-from ..classification import (
+from ..contract import rule
+from ..judge import agrees, value_agrees
+from ..magnitudes import (
     COMMON_OFFSETS,
     block_maximum,
     excluded_target,
     huge_logits,
     lowest_classes,
+    masked_blocks,
     masked_classes,
     nan_row,
     near_uniform,
     ramped,
     wrong_target,
 )
-from ..contract import rule
-from ..judge import agrees, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..together import huge_images, masked_images
@@ -78,7 +79,13 @@ def many_equal_classes(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(all_of(masked_classes, unreduced), all_of(masked_images, any_reduction))),
+    cases=vary(
+        one_of(
+            all_of(masked_classes, unreduced),
+            all_of(masked_images, any_reduction),
+            all_of(masked_blocks, unreduced),
+        )
+    ),
     source="torch.nn.functional.cross_entropy: a class at -inf has probability 0",
     families=GIVEN_LOGITS,
 )

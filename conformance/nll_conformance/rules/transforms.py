@@ -7,10 +7,15 @@ from dataclasses import replace
 import torch
 
 from ..cases import Draft, Draw, any_reduction, forward_only, one_of, option, vary
-from ..classification import masked_classes, several_rows
+from ..classification import (
+    several_rows,
+)
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, compare, holds, truth_of, value_agrees
+from ..magnitudes import (
+    masked_classes,
+)
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..together import any_option, any_option_or_count, ignored_rows, learned_target

@@ -6,15 +6,17 @@ from .. import accuracy
 from ..cases import forward_only, unreduced, vary
 from ..classification import (
     VOCABULARIES,
-    confident_target,
     few_masses,
     heavy_class,
     scattered,
     square,
-    tiny_logits,
 )
 from ..contract import rule
 from ..judge import agrees, value_agrees
+from ..magnitudes import (
+    confident_target,
+    tiny_logits,
+)
 from ..model import Case, Judgement
 from ..observe import Caller
 from ..together import probability_like

@@ -37,6 +37,20 @@ def leading_block_at_minus_infinity(call: Call) -> Tensor:
 
 
 @mutant(
+    source="torch.logsumexp and torch.logaddexp: NaN is their gradient where all is -inf",
+    caught_by=("stability.classes_at_minus_infinity",),
+)
+def excluded_block_in_backward(call: Call) -> Tensor:
+    """Log-sum-exps of blocks of 128 are added up: the gradient of one that is -inf is NaN."""
+    rows = call.rows()
+    first, *others = torch.split(rows.logits, 128, dim=-1)
+    log_sum = first.logsumexp(-1, keepdim=True)
+    for block in others:
+        log_sum = torch.logaddexp(log_sum, block.logsumexp(-1, keepdim=True))
+    return reduced(rows, kept(rows, row_losses(rows, rows.logits - log_sum)))
+
+
+@mutant(
     source="pytorch/xla#2553",
     caught_by=("stability.classes_at_minus_infinity",),
 )

@@ -232,6 +232,36 @@ def normaliser_constant_in_second_order(call: Linear) -> Tensor:
     return reduced(rows, kept(rows, row_losses(rows, normalised_by_constant(rows.logits))))
 
 
+class _HeadOfConstants(torch.autograd.Function):
+    """The product; the head's gradient is made of hidden states that are constants."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, head)
+        return multiplied(hidden, head)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, head = ctx.saved_tensors
+        rows = grad.reshape(-1, grad.shape[-1])
+        constants = hidden.detach().reshape(-1, hidden.shape[-1])
+        to_states = to_hidden(rows, constants, head).reshape(hidden.shape)
+        needs = ctx.needs_input_grad
+        return to_states if needs[0] else None, rows.t() @ constants if needs[1] else None
+
+
+@linear_mutant(
+    source="PyTorch, 'Double backward with custom functions': saved inputs that were detached",
+    caught_by=("linear_cross_entropy.second_order_everywhere",),
+)
+def head_gradient_of_constants(call: Linear) -> Tensor:
+    """The head's gradient has no derivative by the hidden states of which it is made."""
+    hidden, head, bias = call.operands
+    # torch declares no types for apply
+    product: Tensor = _HeadOfConstants.apply(hidden, head)  # type: ignore[no-untyped-call]
+    return linear(call, product if bias is None else product + bias)
+
+
 @linear_mutant(
     source="linkedin/Liger-Kernel#678 (fixed by #680), #1298",
     caught_by=("gradients.upstream_rows",),

@@ -9,12 +9,14 @@ from ._declare import COMPOSED, variant
 from ._engine import by_hand, composed, finite
 
 
-def _block_chain(x: Tensor) -> Tensor:
+def _block_chain(x: Tensor) -> tuple[Tensor, Tensor]:
     blocks = torch.split(x, 128, 1)
     log_sum: Tensor = blocks[0].logsumexp(1, keepdim=True)
     for block in blocks[1:]:
         log_sum = torch.logaddexp(log_sum, block.logsumexp(1, keepdim=True))
-    return x - log_sum
+    # By hand, for autograd makes NaN of a block that is -inf throughout.
+    log_p = x - log_sum
+    return log_p, log_p.exp()
 
 
 def _tree(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +64,7 @@ def _columns(x: Tensor) -> Tensor:
     return x.t().contiguous().log_softmax(0).t()
 
 
-block_chain = composed(_block_chain)
+block_chain = by_hand(_block_chain)
 log_add_exp_tree = by_hand(_tree)
 cumulative = by_hand(_cumulative)
 vocabulary_parallel = by_hand(_vocabulary_parallel)

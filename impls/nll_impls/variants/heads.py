@@ -92,18 +92,22 @@ def linear_class_blocks(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Logits of seven classes at a time; their log-sum-exps are joined by logaddexp."""
+    """Logits of seven classes at a time; their exponentials are added up block by block.
+
+    Not their log-sum-exps, whose gradient is NaN where a whole block is excluded.
+    """
     _checked(linear_weight, linear_bias)
     # Widened once: else autograd adds up the gradients of the blocks in 16 bits.
     hidden = widened(_blank(input, target, ignore_index))
-    pieces, log_sum = [], None
+    pieces = []
     for start in range(0, len(linear_weight), BLOCK):
         part = slice(start, start + BLOCK)
         bias = None if linear_bias is None else linear_bias[part]
         pieces.append(_logits(hidden, linear_weight[part], bias))
-        own = pieces[-1].logsumexp(-1)
-        log_sum = own if log_sum is None else torch.logaddexp(log_sum, own)
-    assert log_sum is not None
+    top = torch.stack([piece.detach().amax(-1) for piece in pieces], -1).amax(-1, keepdim=True)
+    top = top.where(top.isfinite(), 0.0)
+    sums = torch.stack([(piece - top).exp().sum(-1) for piece in pieces], -1)
+    log_sum = sums.sum(-1).log() + top.squeeze(-1)
     rows = Rows.of(
         torch.cat(pieces, -1), target, weight, ignore_index, reduction, label_smoothing
     ).wide()

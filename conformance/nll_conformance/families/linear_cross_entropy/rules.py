@@ -17,6 +17,7 @@ from ...contract import rule
 from ...judge import agrees, gradients_agree
 from ...model import Case, Judgement
 from ...observe import Caller
+from ...second import curvature_agrees
 from ...together import maybe_an_option
 from . import judges
 from . import variations as v
@@ -339,3 +340,17 @@ def logits_never_whole(case: Case, call: Caller) -> Judgement:
 def second_order(case: Case, call: Caller) -> Judgement:
     """A second derivative in the hidden states is that of the gradient, or refused; never zero."""
     yield from judges.curvature(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(v.maybe_biased, any_reduction, scalar_upstream),
+    source="torch.autograd: double backward of all inputs",
+    needs=("gradient", "double_backward"),
+    share=0.5,
+    dtypes=("float64", "float32"),
+    shows=shown.SECOND_ORDER_EVERYWHERE,
+)
+def second_order_everywhere(case: Case, call: Caller) -> Judgement:
+    """Second derivatives in head and bias, mixed ones too, are right, or refused; never zero."""
+    yield from curvature_agrees(case, call, everywhere=True, cancelling=True)

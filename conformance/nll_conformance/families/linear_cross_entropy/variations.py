@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ...cases import Draft, Draw, Variation, laid_out, one_of
 from ...classification import constant_target, ignored, several_rows, smoothed, unbatched, weighted
 from ...recipes import TensorRecipe
@@ -55,12 +57,18 @@ def huge_bias(draft: Draft, draw: Draw) -> None:
 
 def excluding_bias(draft: Draft, draw: Draw) -> None:
     """Classes that a bias of -inf takes out; no target is among them."""
+    if draw.integer(0, 2) == 2:  # whole blocks of any kernel
+        draft.resize(draft.rows, draw.among((300, 1030, 2100)))
+        biased(draft, draw)
+        constant_target(draft, draft.classes - 3)
+        draft.edit("linear_bias", (((0, draft.classes - 7),), -math.inf))
+        return
     biased(draft, draw)
     keep = draw.integer(0, draft.classes - 1)
     constant_target(draft, keep)
     gone = [i for i in range(draft.classes) if i != keep]
     gone = gone[: draw.integer(1, len(gone))]
-    draft.edit("linear_bias", *(((i,), float("-inf")) for i in gone))
+    draft.edit("linear_bias", *(((i,), -math.inf) for i in gone))
 
 
 def wide(draft: Draft, draw: Draw) -> None:
