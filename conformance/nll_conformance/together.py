@@ -16,6 +16,7 @@ from .cases import (
     unchanged,
 )
 from .classification import (
+    IGNORED,
     all_ignored,
     constant_target,
     ignored,
@@ -358,8 +359,11 @@ def every_digit(draft: Draft, draw: Draw) -> None:
 def high_byte(draft: Draft, draw: Draw) -> None:
     """Targets above 127 in one byte without sign.
 
-    Not 156, which PyTorch itself finds equal to the number -100.
+    Not 156, which a comparison in torch finds equal to -100, nor 255 where -1 is ignored.
     """
     draft.resize((draw.integer(2, 5),), draw.among((200, 158, 256)))
     draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
-    constant_target(draft, draw.among((155, draft.classes - 1, 128)))
+    fixed = draft.context.fixed.get("ignore_index", IGNORED)
+    high = (155, draft.classes - 1, 128)
+    as_byte = fixed % 256 if isinstance(fixed, int) else -1
+    constant_target(draft, draw.among([index for index in high if index != as_byte]))
