@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from .bounds import (
+    EXACT,
     INF,
     OWN,
     U64,
@@ -133,11 +134,13 @@ def logit_gradient(
     ``None`` unless the reduction is ``mean``.  With ``pull_j = |W| p_j + |a_j|``::
 
         E_g = |s| [ |W| p_j expm1(relP_j) + (8 u + rho) pull_j + u (C-1) |W| p_j
-                    + 4 u (1 + t) pull_j + 2 (u h + u_rows) sum |a| ]
+                    + 4 u (1 + t) pull_j + |a_j| (sum_k p_k expm1(relP_k) + u (C-1))
+                    + 2 (u h + u_rows) sum |a| ]
 
     the third term where W is summed over classes, rho the relative error of the denominator,
     t the expected gap of the target: a loss may be the log-sum-exp of the differences to the
-    target's logit, which are rounded.  The last term is that of the largest logits alone:
+    target's logit, which are rounded, and its gradient there minus the sum of the others'
+    probabilities (relP without roundings to 16 bits).  The last term is the largest logits':
     who subtracts the maximum without detaching it adds the gradient's sum there, which is
     0 but for rounding (h: the height of that sum).  16-bit rows + |s| 5 u_rows pull_j +
     underflows; then the output's rounding.
@@ -155,11 +158,12 @@ def logit_gradient(
     # One rounding each: the difference, the sum of the others', the logarithm, what is left.
     reach = 1.0 + (blend.share.abs() * rows.gap).sum(1, keepdim=True)
     error = error + 4 * how.compute.u * reach * pull
+    others = rows.p * probability_error(rows, how._replace(rows=EXACT), soft.error)
+    summed = how.compute.u * (rows.classes - 1)
+    error = error + soft.amount * (others.sum(1, keepdim=True) + summed)
     error = error + _through_the_maximum(rows, how, strength)
     if blend.spread is not None:
-        classes = rows.classes
-        summed = how.compute.u * (classes - 1) + OWN * U64 * own_height(classes)
-        error = error + summed * drawn
+        error = error + (summed + OWN * U64 * own_height(rows.classes)) * drawn
     # p, or s, may underflow before the other factor makes it large again
     error = s.abs() * (error + how.compute.tiny * strength) + how.compute.tiny * pull
     if how.rows.u:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -64,12 +66,32 @@ def _columns(x: Tensor) -> Tensor:
     return x.t().contiguous().log_softmax(0).t()
 
 
+class _Others(torch.autograd.Function):
+    """Log-probabilities whose gradient at the target is minus the others', added in a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        log_p = x.log_softmax(1)
+        ctx.save_for_backward(log_p.exp())
+        return log_p
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (p,) = ctx.saved_tensors
+        asked = grad != 0
+        others = p.masked_fill(asked, 0.0).cumsum(1)[:, -1:]
+        whole = grad - p * grad.sum(1, keepdim=True)
+        return torch.where(asked & (asked.sum(1, keepdim=True) == 1), grad * others, whole)
+
+
 block_chain = by_hand(_block_chain)
 log_add_exp_tree = by_hand(_tree)
 cumulative = by_hand(_cumulative)
 vocabulary_parallel = by_hand(_vocabulary_parallel)
 padded_blocks = by_hand(_padded)
 classes_first = composed(_columns)
+others_summed = composed(_Others.apply)
 
 IMPLEMENTATIONS = (
     variant(__name__, "block_chain"),
@@ -77,5 +99,6 @@ IMPLEMENTATIONS = (
     variant(__name__, "cumulative", max_elements=40_000),
     variant(__name__, "vocabulary_parallel"),
     variant(__name__, "padded_blocks"),
+    variant(__name__, "others_summed"),
     variant(__name__, "classes_first", promises=(*COMPOSED, "vmap")),
 )
