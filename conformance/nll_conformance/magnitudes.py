@@ -103,17 +103,19 @@ def masked_classes(draft: Draft, draw: Draw) -> None:
     set_class(draft, *((i, -math.inf) for i in gone))
 
 
-def masked_blocks(draft: Draft, draw: Draw) -> None:
-    """All classes below the target's, or all above it, at -inf: whole blocks of any kernel."""
-    sized(draft, draw, rows=2, classes=(300, 2100, 8300, 1030, 40000, 130))
-    count = draft.classes
-    keep = draw.among((count - 1, count // 2, count - 1 - count // 5))
-    gone = (0, keep)
-    if draw.integer(0, 2) == 2:
-        keep = count - 1 - keep
-        gone = (keep + 1, count)
-    constant_target(draft, keep)
-    draft.edit("input", *class_column(draft, gone, -math.inf))
+def masked_blocks(classes: int, *, leading: bool = True) -> Variation:
+    """All classes below the target's, or all above it, at -inf: whole blocks of a kernel."""
+
+    def apply(draft: Draft, draw: Draw) -> None:
+        sized(draft, draw, rows=2, classes=(classes,))
+        count = draft.classes
+        after = draw.among((0, 5, count // 9))
+        keep = count - 1 - after if leading else after
+        constant_target(draft, keep)
+        gone = (0, keep) if leading else (keep + 1, count)
+        draft.edit("input", *class_column(draft, gone, -math.inf))
+
+    return apply
 
 
 def lowest_classes(draft: Draft, draw: Draw) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -12,7 +13,14 @@ import pytest
 import torch
 
 from nll_conformance.model import Case, Finding
-from nll_conformance.recipes import LAYOUTS, REGIMES, TensorRecipe, build
+from nll_conformance.recipes import (
+    LAYOUTS,
+    REGIMES,
+    TensorRecipe,
+    build,
+    recipe_from_json,
+    recipe_to_json,
+)
 from nll_conformance.reproducer import program
 from nll_conformance.reproducer_tensors import helpers, tensor_lines
 
@@ -33,12 +41,19 @@ def bits(tensor: torch.Tensor) -> list[int]:
     return plain.view(torch.uint8).tolist() if plain.numel() else []
 
 
+def span(rng: random.Random, size: int) -> tuple[int, int]:
+    start = rng.randrange(size)
+    return start, rng.randrange(start, size) + 1
+
+
 def random_edits(rng: random.Random, recipe: TensorRecipe) -> tuple[object, ...]:
     floating = recipe.dtype.startswith(("float", "bfloat"))
     values = [0.0, 1.0, 3.0, *([-0.0, 1e30, float("inf"), float("nan")] if floating else [])]
     return tuple(
         (
-            tuple(rng.choice([None, rng.randrange(size)]) for size in recipe.shape),
+            tuple(
+                rng.choice([None, rng.randrange(size), span(rng, size)]) for size in recipe.shape
+            ),
             rng.choice(values),
         )
         for _ in range(rng.randrange(3))
@@ -81,6 +96,10 @@ def test_program_makes_the_bits_of_the_recipe(regime: str, layout: str) -> None:
             assert got.requires_grad == want.requires_grad, recipe
             assert got.is_leaf == want.is_leaf, recipe
             assert bits(got) == bits(want), recipe
+            told = json.dumps(recipe_to_json(recipe))
+            again = recipe_from_json(json.loads(told))
+            assert json.dumps(recipe_to_json(again)) == told
+            assert bits(build(again)) == bits(want), recipe
 
 
 def test_rows_further_apart_than_2_31_elements() -> None:

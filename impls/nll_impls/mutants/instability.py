@@ -38,7 +38,7 @@ def leading_block_at_minus_infinity(call: Call) -> Tensor:
 
 @mutant(
     source="torch.logsumexp and torch.logaddexp: NaN is their gradient where all is -inf",
-    caught_by=("stability.classes_at_minus_infinity",),
+    caught_by=("stability.blocks_at_minus_infinity",),
 )
 def excluded_block_in_backward(call: Call) -> Tensor:
     """Log-sum-exps of blocks of 128 are added up: the gradient of one that is -inf is NaN."""
