@@ -44,7 +44,8 @@ def _target_value(draft: Draft, draw: Draw) -> None:
     values = [draft.classes, -1, draft.classes + 1, -2, 2**31, 10**9]
     if draft.can("ignore_index"):  # what is ignored by default is no target otherwise
         values.insert(3, -100)
-    value = draw.among(values)
+    fixed = draft.context.fixed.get("ignore_index")
+    value = draw.among([value for value in values if value != fixed])
     if value == -100:
         draft.options["ignore_index"] = -1
     *rest, last = draft.rows
