@@ -81,7 +81,21 @@ def offset_logits(offset: float) -> Variation:
 
 
 #: From where exp overflows to where only the differences of logits are left, and beyond.
-COMMON_OFFSETS = tuple(map(offset_logits, (37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -88.0, 1e5)))
+COMMON_OFFSETS = tuple(
+    map(offset_logits, (37.3, -37.3, 1e3, -1e3, 3e4, -3e4, 88.0, -1e5, -88.0, 1e5, -1e6))
+)
+
+
+def far_below(draft: Draft, draw: Draw) -> None:
+    """All logits of a row below what stands for -inf in many a loss.
+
+    Not below -1.5e9: exp2(x log2 e - m log2 e) in one rounding, which is right of logits that
+    have digits left, overflows there.
+    """
+    value = draw.among((-5e8, -6e4, -1e8))
+    value = max(value, -0.9 * MAX_FINITE[draft.context.dtype])
+    sized(draft, draw, classes=(3, 65, 2, 10, 1030))
+    draft.change(draft.logits, offset=value, seed=draw.integer(0, 20))
 
 
 def masked_classes(draft: Draft, draw: Draw) -> None:

@@ -152,6 +152,12 @@ def maybe_an_option(draft: Draft, draw: Draw) -> None:
     draw.among([unchanged, *(way for need, way in ways if draft.can(need))])(draft, draw)
 
 
+def maybe_shared_out(draft: Draft, draw: Draw) -> None:
+    """In two cases of three with label smoothing or class weights, where the subject takes them."""
+    ways = [("label_smoothing", smoothed()), ("weight", weighted)]
+    draw.among([unchanged, *(way for need, way in ways if draft.can(need))])(draft, draw)
+
+
 def maybe_weighted(draft: Draft, draw: Draw) -> None:
     """With class weights in every other case, where the subject takes them."""
     if draft.classes and draft.can("weight") and draw.yes():
@@ -363,7 +369,19 @@ def high_byte(draft: Draft, draw: Draw) -> None:
     """
     draft.resize((draw.integer(2, 5),), draw.among((200, 158, 256)))
     draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
-    fixed = draft.context.fixed.get("ignore_index", IGNORED)
+    fixed = _ignored_of(draft)
     high = (155, draft.classes - 1, 128)
-    as_byte = fixed % 256 if isinstance(fixed, int) else -1
+    as_byte = fixed % 256
     constant_target(draft, draw.among([index for index in high if index != as_byte]))
+
+
+def byte_of_ignored(draft: Draft, draw: Draw) -> None:
+    """Targets in one byte, of the class that a negative ignore_index would be there."""
+    draft.resize((draw.integer(2, 5),), 256)
+    draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
+    constant_target(draft, _ignored_of(draft) % 256)
+
+
+def _ignored_of(draft: Draft) -> int:
+    fixed = draft.context.fixed.get("ignore_index", IGNORED)
+    return fixed if isinstance(fixed, int) else IGNORED

@@ -51,6 +51,7 @@ class Bench:
     listener: Listener
     subjects: list[Subject] = field(default_factory=list)
     absent: list[tuple[str, str, str]] = field(default_factory=list)
+    _unable: dict[tuple[str, str], UsageError] = field(default_factory=dict)
     interrupted: bool = False
 
     def load(self, *, eager_too: bool = True) -> None:
@@ -84,10 +85,22 @@ class Bench:
         name = engine.subject.implementation.name
         if name in (s.implementation.name for s in self.subjects):
             raise UsageError(f"two targets are called {name!r}; give each one once.")
-        declared = engine.subject.implementation.devices
-        # Elsewhere it is not measured, as its lines will say.
-        engine.smoke(next((d for d in self.options.device if d in declared), declared[0]))
+        self._smoke(engine)
         self.subjects.append(engine.subject)
+
+    def _smoke(self, engine: Engine) -> None:
+        """Try the loss on each device; one that it cannot run on is told by its lines there."""
+        declared = engine.subject.implementation.devices
+        devices = [d for d in self.options.device if d in declared] or [declared[0]]
+        name = engine.subject.implementation.name
+        for device in devices:
+            try:
+                engine.smoke(device)
+            except UsageError as error:
+                self._unable[name, device] = error
+        unable = [self._unable[name, d] for d in devices if (name, d) in self._unable]
+        if len(unable) == len(devices):
+            raise unable[0]
 
     # --- measuring -----------------------------------------------------------------------
 
@@ -123,7 +136,7 @@ class Bench:
         entry = _Entry(key, self.options, self.listener)
         for subject in self.subjects:
             if subject.implementation.family == key.family:
-                entry.admit(subject)
+                entry.admit(subject, self._unable.get((subject.implementation.name, key.device)))
         lines = entry.lines(machine + limits.of_threads(torch.get_num_threads()))
         self.interrupted = entry.interrupted
         return lines
@@ -160,9 +173,9 @@ class _Entry:
             f"{key.family} {key.shape} {key.dtype} {key.phase}: {what}", done, self._steps
         )
 
-    def admit(self, subject: Subject) -> None:
-        """Let a loss take part, unless it declares that it cannot."""
-        reason = inputs.unsupported(subject, self._given[0].case)
+    def admit(self, subject: Subject, unable: UsageError | None = None) -> None:
+        """Let a loss take part, unless it declares, or has shown, that it cannot."""
+        reason = str(unable) if unable else inputs.unsupported(subject, self._given[0].case)
         loss = Loss(subject, self._place, self.key.phase)
         if reason:
             self._refuse(loss, "unsupported", reason)

@@ -12,7 +12,7 @@ from ..errors import TargetRaised
 from ..judge import agrees, holds, truth_of
 from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
-from ..together import every_digit, high_byte
+from ..together import byte_of_ignored, every_digit, high_byte
 from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
@@ -223,4 +223,17 @@ def high_targets(case: Case, call: Caller) -> Judgement:
 )
 def high_bytes(case: Case, call: Caller) -> Judgement:
     """Targets of 128 and more in uint8 name their own class: none turns negative."""
+    yield from _right_or_raises(case, call)
+
+
+@rule(
+    "should",
+    cases=vary(byte_of_ignored, unreduced),
+    source="ignore_index narrowed to the labels' dtype (optax a77d69c4)",
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.3,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def byte_like_ignore_index(case: Case, call: Caller) -> Judgement:
+    """A class that equals ignore_index only modulo 256 is not ignored in labels of uint8."""
     yield from _right_or_raises(case, call)

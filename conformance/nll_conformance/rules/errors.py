@@ -13,7 +13,7 @@ from ..cases import (
     unchanged,
     vary,
 )
-from ..classification import several_rows, smoothed, weighted
+from ..classification import several_rows, smoothed, unbatched, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..model import Case, Finding, Judgement, Measured
@@ -64,6 +64,10 @@ def _hard_rows(draft: Draft, draw: Draw) -> None:
 
 
 def _target_shape(draft: Draft, draw: Draw) -> None:
+    if draft.can("unbatched") and draw.integer(0, 2) == 1:
+        unbatched(draft, draw)
+        draft.change("target", shape=(draw.integer(2, 3),))
+        return
     rows = draft.rows[0]
     draft.change("target", shape=draw.among(((rows + 1,), (rows, 1, 2), (rows - 1,), (1, rows))))
 

@@ -22,7 +22,7 @@ from ..discover import family_part
 from ..judge import agrees, exact_zero, holds
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import nothing_counts
+from ..together import maybe_shared_out, nothing_counts
 from ._families import CLASSES
 
 SOURCE = "torch.nn.CrossEntropyLoss: ignore_index"
@@ -195,7 +195,7 @@ def spatial_rows(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, nonfinite_ignored, any_reduction),
+    cases=vary(several_rows, nonfinite_ignored, maybe_shared_out, any_reduction),
     source="an ignored row contributes 0 even if it holds NaN (Megatron-Bridge#3117)",
     needs=("ignore_minus_100",),
     families=CLASSES,

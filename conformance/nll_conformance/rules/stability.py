@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ..cases import all_of, any_reduction, forward_only, one_of, option, unreduced, vary
 from ..contract import rule
-from ..judge import agrees, value_agrees
+from ..judge import agrees, holds, value_agrees
 from ..magnitudes import (
     COMMON_OFFSETS,
     block_maximum,
     excluded_target,
+    far_below,
     huge_logits,
     lowest_classes,
     masked_blocks,
@@ -52,6 +53,28 @@ def huge(case: Case, call: Caller) -> Judgement:
 def common_offset(case: Case, call: Caller) -> Judgement:
     """A common offset of all logits cancels."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(far_below, unreduced),
+    source="a running maximum that starts at a finite number (flashinfer-ai/flashinfer#4267)",
+    families=GIVEN_LOGITS,
+    share=0.5,
+    shows="""
+        loss = {call}
+        {backward}
+        found = [loss, *(tensor.grad for tensor in [{names}] if tensor.grad is not None)]
+        assert all(tensor.isfinite().all() for tensor in found), "not finite"
+    """,
+)
+def far_below_zero(case: Case, call: Caller) -> Judgement:
+    """Rows whose logits are all far below zero have a finite loss, and gradient."""
+    seen = call(case)
+    yield from agrees(seen)
+    for what, tensor in (("loss", seen.value), *seen.grads.items()):
+        if tensor is not None:
+            yield from holds(bool(tensor.isfinite().all()), f"the {what} is not finite")
 
 
 @rule("must", cases=vary(ramped, unreduced), source=SOURCE, families=LOGITS)

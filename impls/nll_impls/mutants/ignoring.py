@@ -132,3 +132,14 @@ def ignored_replaced_first(call: Call) -> Tensor:
     return cross_entropy(
         call.but(target=call.target.masked_fill(call.target == call.ignore_index, 0))
     )
+
+
+@mutant(source="sooftware/kospeech#37", caught_by=("ignore_index.nonfinite_loss",))
+def smoothing_of_ignored_rows_times_zero(call: Call) -> Tensor:
+    """What smoothing adds to ignored rows is multiplied by zero: NaN if a logit is infinite."""
+    rows = call.rows()
+    losses = kept(rows, row_losses(rows))
+    if call.label_smoothing and not rows.soft:
+        smoothed = torch.log_softmax(call.logits(), dim=-1).mean(-1)
+        losses = losses + torch.where(rows.kept, 0.0, 0.0 * smoothed)
+    return reduced(rows, losses)

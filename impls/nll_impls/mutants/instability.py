@@ -161,3 +161,13 @@ def no_maximum_taken_out_of_images(call: Call) -> Tensor:
     rows = call.rows()
     log_probabilities = rows.logits - rows.logits.exp().sum(-1, keepdim=True).log()
     return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))
+
+
+@mutant(source="flashinfer-ai/flashinfer#4267", caught_by=("stability.far_below_zero",))
+def maximum_starts_at_a_number(call: Call) -> Tensor:
+    """A running maximum starts at -1e7: of rows below that all exponentials are zero."""
+    rows = call.rows()
+    top = rows.logits.detach().amax(-1, keepdim=True).clamp(min=-1e7)
+    below = rows.logits - top
+    log_probabilities = below - below.exp().sum(-1, keepdim=True).log()
+    return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))

@@ -75,3 +75,12 @@ def size_average_without_effect(call: DeprecatedCall) -> Tensor:
 def reduce_without_effect(call: DeprecatedCall) -> Tensor:
     """Reduce is accepted and not looked at."""
     return cross_entropy(call.current(call.size_average, None))
+
+
+@mutant(source="pytorch/pytorch#157420", caught_by=("errors.target_shape",))
+def first_of_several_targets(call: Call) -> Tensor:
+    """Of several targets for a single sample the first one is taken."""
+    several = call.input.dim() == call.target.dim() == 1 and not call.soft
+    if several and call.target.numel():
+        return cross_entropy(call.but(target=call.target[0]))
+    return cross_entropy(call)

@@ -93,3 +93,13 @@ def weights_in_half_the_bits(call: Call) -> Tensor:
     if weight is None or weight.dtype not in half:
         return cross_entropy(call)
     return cross_entropy(call.but(weight=weight.to(half[weight.dtype]).to(weight.dtype)))
+
+
+@mutant(source="google-deepmind/optax@a77d69c4", caught_by=("dtypes.byte_like_ignore_index",))
+def ignore_index_in_a_byte(call: Call) -> Tensor:
+    """Compared with bytes, -100 is 156: a class of that number is ignored."""
+    target = call.target
+    if target.dtype != torch.uint8 or call.ignore_index >= 0:
+        return cross_entropy(call)
+    ignored = target == call.ignore_index % 256
+    return cross_entropy(call.but(target=torch.where(ignored, call.ignore_index, target.long())))

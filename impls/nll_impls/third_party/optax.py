@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def load() -> Callable[..., Any]:
     """``softmax_cross_entropy_with_integer_labels``, or ``softmax_cross_entropy``.
 
-    Optax returns the rows; reductions are JAX's own.
+    Optax returns the rows; they are added up by torch, which spares compiling each shape for
+    each reduction.
     """
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Each shape is compiled anew: quickly rather than well.
@@ -34,26 +35,21 @@ def load() -> Callable[..., Any]:
             return library.softmax_cross_entropy(logits, labels, axis)
         return library.softmax_cross_entropy_with_integer_labels(logits, labels, axis)
 
-    reductions: dict[str, Callable[..., Any]] = {
-        "none": rows,
-        "sum": lambda *tensors: jnp.sum(rows(*tensors)),
-        "mean": lambda *tensors: jnp.mean(rows(*tensors)),
-    }
-    compiled: dict[str, Any] = {name: jax.jit(loss) for name, loss in reductions.items()}
+    forward: Any = jax.jit(rows)
 
-    def pulled_back(reduction: str, logits: Any, labels: Any, upstream: Any) -> Any:
-        return jax.vjp(lambda x: reductions[reduction](x, labels), logits)[1](upstream)[0]
+    def pulled_back(logits: Any, labels: Any, upstream: Any) -> Any:
+        return jax.vjp(lambda x: rows(x, labels), logits)[1](upstream)[0]
 
-    backward: Any = jax.jit(pulled_back, static_argnums=0)
+    backward: Any = jax.jit(pulled_back)
 
     def optax(input: Tensor, target: Tensor, reduction: str = "mean") -> Any:
         labels = to_numpy(target)
 
         def call(logits: Any) -> tuple[Any, Callable[[Any], Any]]:
-            value = compiled[reduction](logits, labels)
-            return value, lambda upstream: backward(reduction, logits, labels, upstream)
+            return forward(logits, labels), lambda upstream: backward(logits, labels, upstream)
 
-        return with_pullback(input, call)
+        losses = with_pullback(input, call)
+        return {"none": lambda: losses, "sum": losses.sum, "mean": losses.mean}[reduction]()
 
     return optax
 
