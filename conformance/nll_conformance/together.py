@@ -10,6 +10,7 @@ from .cases import (
     Draw,
     Variation,
     any_reduction,
+    class_column,
     forward_only,
     laid_out,
     mixed_upstream,
@@ -19,6 +20,7 @@ from .classification import (
     IGNORED,
     all_ignored,
     constant_target,
+    hard_soft,
     ignored,
     masked,
     odd_rows,
@@ -202,6 +204,18 @@ def certain_rows(draft: Draft, draw: Draw) -> None:
     certain = {"nll": 0.0, "prob_nll": 1.0}.get(draft.context.family.name, 4000.0)
     for first, *others in some_rows(draft, draw):
         draft.edit("input", ((first, spot, *others), certain))
+
+
+def edge_numbers(draft: Draft, draw: Draw) -> None:
+    """A row that is certain of its target, and impossible classes in it or in others."""
+    if draft.can("soft_target") and draw.integer(0, 3) == 3:
+        hard_soft(draft, draw)
+        return
+    certain_rows(draft, draw)
+    spot = int(draft.tensors["target"].offset)
+    gone = 0.0 if draft.context.family.name == "prob_nll" else -math.inf
+    others = [i for i in range(draft.classes) if i != spot]
+    draft.edit("input", *class_column(draft, draw.among(others), gone))
 
 
 def huge_images(draft: Draft, draw: Draw) -> None:

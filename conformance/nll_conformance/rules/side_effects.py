@@ -19,7 +19,13 @@ from ..judge import gradients_agree, holds, identical
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..originals import picture
-from ..together import any_inputs, any_inputs_or_wide, any_option, maybe_forward_only
+from ..together import (
+    any_inputs,
+    any_inputs_or_wide,
+    any_option,
+    edge_numbers,
+    maybe_forward_only,
+)
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments"
@@ -55,6 +61,19 @@ def _unchanged(case: Case, call: Caller) -> Judgement:
 )
 def inputs(case: Case, call: Caller) -> Judgement:
     """The caller's tensors are the same after forward and backward."""
+    yield from _unchanged(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(edge_numbers, any_reduction, maybe_forward_only),
+    source="a clamp in place (FluxML/Flux.jl#437)",
+    families=("cross_entropy", "nll", "prob_nll", "vocab_parallel_cross_entropy"),
+    share=0.5,
+    shows=shown.INPUTS_KEPT,
+)
+def edge_inputs(case: Case, call: Caller) -> Judgement:
+    """Numbers at the edge of what is legal are not clamped in the caller's tensors."""
     yield from _unchanged(case, call)
 
 

@@ -43,6 +43,15 @@ def epsilon_added(call: Picked) -> Tensor:
     return reduced(rows, cost_of(rows, log_cost(rows, cost)))
 
 
+@prob_mutant(source="FluxML/Flux.jl#437", caught_by=("side_effects.edge_inputs",))
+def clamped_in_place(call: Picked) -> Tensor:
+    """Probabilities of 0 and 1 are clamped in the caller's tensor, after the loss is known."""
+    loss = prob_nll(call)
+    tiny = torch.finfo(call.input.dtype).tiny
+    call.input.data.clamp_(tiny, 1.0 - torch.finfo(call.input.dtype).eps)
+    return loss
+
+
 @prob_mutant(
     source="keras-team/keras@28f35465, keras-team/tf-keras#242",
     caught_by=("prob_nll.tiny_probabilities", "prob_nll.no_epsilon"),
