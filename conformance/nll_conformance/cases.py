@@ -132,8 +132,11 @@ class Draft:
 
     def resize(self, rows: tuple[int, ...], classes: int = 0) -> None:
         """Another number of rows and classes; no more rows than the context allows."""
-        if self.context.max_rows is not None and len(rows) == 1:
-            rows = (min(rows[0], self.context.max_rows),)
+        if len(rows) == 1:
+            most = max(2, self.context.max_elements // max(1, classes))
+            if self.context.max_rows is not None:
+                most = min(most, self.context.max_rows)
+            rows = (min(rows[0], most),)
         self.rows, self.classes = rows, classes
         self.fit(self)
 

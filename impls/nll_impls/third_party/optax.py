@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,6 @@ def load() -> Callable[..., Any]:
     each reduction.
     """
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # Each shape is compiled anew: quickly rather than well.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     import jax
 
     config: Any = jax.config
@@ -35,14 +34,16 @@ def load() -> Callable[..., Any]:
             return library.softmax_cross_entropy(logits, labels, axis)
         return library.softmax_cross_entropy_with_integer_labels(logits, labels, axis)
 
-    forward: Any = jax.jit(rows)
-
     def pulled_back(logits: Any, labels: Any, upstream: Any) -> Any:
         return jax.vjp(lambda x: rows(x, labels), logits)[1](upstream)[0]
 
-    backward: Any = jax.jit(pulled_back)
+    @functools.cache  # by the first call: what loads a loss may fork, which JAX's threads do not
+    def compiled() -> tuple[Any, Any]:
+        options = _quickly(jax)
+        return tuple(jax.jit(f, compiler_options=options) for f in (rows, pulled_back))
 
     def optax(input: Tensor, target: Tensor, reduction: str = "mean") -> Any:
+        forward, backward = compiled()
         labels = to_numpy(target)
 
         def call(logits: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -52,6 +53,16 @@ def load() -> Callable[..., Any]:
         return {"none": lambda: losses, "sum": losses.sum, "mean": losses.mean}[reduction]()
 
     return optax
+
+
+def _quickly(jax: Any) -> dict[str, Any] | None:
+    """Options of XLA that compile each shape quickly rather than well, where it knows them."""
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(0.0)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    return options
 
 
 IMPLEMENTATIONS = (

@@ -17,7 +17,7 @@ def load() -> Callable[..., Any]:
     """``Tensor.sparse_categorical_crossentropy``, or ``cross_entropy`` for probabilities."""
     os.environ.setdefault("DEV", "PYTHON")  # its CPU device would want clang
     os.environ.setdefault("PYTHON", "1")
-    # Each shape is compiled anew: quickly rather than well, and without processes to do it.
+    # Its processes that compile cost more than they save where each shape is compiled anew.
     os.environ.setdefault("PARALLEL", "0")
     from tinygrad import Tensor as Array
     from tinygrad import dtypes

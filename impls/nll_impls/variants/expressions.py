@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -156,6 +158,10 @@ def comparison_mask(
     return _reduced(rows, counted, reduction, input.dtype)
 
 
+#: In labels of one byte, its comparison takes class 255 for what is ignored.
+minus_one_ignored = functools.partial(comparison_mask, ignore_index=-1)
+
+
 def scattered(
     input: Tensor,
     target: Tensor,
@@ -289,6 +295,7 @@ IMPLEMENTATIONS = (
     variant(__name__, "einsum", promises=COMPOSED),
     variant(__name__, "flattened_gather", lacks=("soft_target",), promises=COMPOSED),
     variant(__name__, "comparison_mask", lacks=("soft_target",)),
+    variant(__name__, "minus_one_ignored", lacks=("ignore_minus_100", "soft_target")),
     variant(__name__, "scattered", promises=COMPOSED),
     variant(__name__, "two_classes_as_one"),
     variant(__name__, "categorical", lacks=("soft_target",)),
