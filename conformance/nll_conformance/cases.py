@@ -133,6 +133,7 @@ class Draft:
     def resize(self, rows: tuple[int, ...], classes: int = 0) -> None:
         """Another number of rows and classes; no more rows than the context allows."""
         if len(rows) == 1:
+            # Two at least, for rules that ask how rows come together.
             most = max(2, self.context.max_elements // max(1, classes))
             if self.context.max_rows is not None:
                 most = min(most, self.context.max_rows)

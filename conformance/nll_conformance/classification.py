@@ -172,7 +172,7 @@ def ignored_thousands(draft: Draft, draw: Draw) -> None:
     """Thousands of rows, a block of them ignored: counts beyond what 16 bits can hold."""
     rows = draw.among((5000, 3001, 9000))
     classes = draw.among((3, 2))
-    draft.resize((min(rows, draft.context.max_elements // classes),), classes)
+    draft.resize((rows,), classes)
     draft.change("target", modulus=draft.classes + 1)
     draft.options["ignore_index"] = draft.classes  # a part of all rows, evenly spread
 
@@ -342,9 +342,7 @@ def one_class(draft: Draft, draw: Draw) -> None:
 
 def many_rows(draft: Draft, draw: Draw) -> None:
     """Thousands of rows: chunked kernels, 16-bit reductions, grid limits."""
-    count = draw.among((1030, 70000, 300, 8192, 4097))
-    classes = draw.among((3, 2, 5))
-    draft.resize((min(count, max(2, draft.context.max_elements // classes)),), classes)
+    draft.resize((draw.among((1030, 70000, 300, 8192, 4097)),), draw.among((3, 2, 5)))
 
 
 def dear_rows(draft: Draft, draw: Draw) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
@@ -43,9 +43,12 @@ def median(samples: Sequence[float], level: float = LEVEL) -> Median:
 @cache
 def _depth(n: int, level: float) -> int:
     """The largest k with P(fewer than k of n samples below the median) <= (1 - level) / 2."""
-    tail, k = 0.0, 0
+    # In whole numbers: from 1030 samples on, the ways to choose k of n are beyond a float.
+    limit = int(Fraction((1.0 - level) / 2) * 2**n)
+    tail, ways, k = 0, 1, 0
     while True:
-        tail += math.comb(n, k) * 0.5**n
-        if tail > (1.0 - level) / 2:
+        tail += ways
+        if tail > limit:
             return k
+        ways = ways * (n - k) // (k + 1)
         k += 1

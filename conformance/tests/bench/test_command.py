@@ -199,7 +199,7 @@ def test_interrupted_keeps_the_rounds_so_far(tmp_path):
     deadline = time.monotonic() + 30
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(2.0)
+    time.sleep(6.0)  # a busy machine took 8 rounds in two
     os.kill(child.pid, signal.SIGINT)
     out, _ = child.communicate(timeout=30)
     assert child.returncode == 130
@@ -207,4 +207,4 @@ def test_interrupted_keeps_the_rounds_so_far(tmp_path):
     lines = lines_of(path)
     assert {line["implementation"] for line in lines[1:]} >= {"copy", "gathered"}
     assert lines[-1]["kind"] == "bench"
-    assert 1 < lines[-1]["rounds"] < 100000
+    assert 10 < lines[-1]["rounds"] < 100000

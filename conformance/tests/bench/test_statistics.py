@@ -12,6 +12,13 @@ def test_the_interval_is_the_tabulated_one():
         assert (found.low, found.high) == (low, n + 1 - low)
 
 
+def test_thousands_of_samples_have_the_ranks_of_the_normal_distribution():
+    for n in (1029, 1030, 5000, 20000):
+        found = median(list(range(1, n + 1)))
+        assert abs(found.low - ((n + 1) / 2 - 1.959964 * n**0.5 / 2)) < 1
+        assert found.high == n + 1 - found.low
+
+
 def test_too_few_samples_have_no_interval():
     assert median([3.0, 1.0, 2.0, 5.0, 4.0]) == (3.0, None, None)
     with pytest.raises(ValueError, match="no samples"):
