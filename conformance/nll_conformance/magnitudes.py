@@ -115,6 +115,7 @@ def masked_classes(draft: Draft, draw: Draw) -> None:
         gone = [i for i in range(count) if i != keep]
     constant_target(draft, keep)
     set_class(draft, *((i, -math.inf) for i in gone))
+    draft.change(draft.logits, offset=draw.among((0.0, -1e3, 1e3)))
 
 
 def masked_blocks(classes: int, *, leading: bool = True) -> Variation:
@@ -128,6 +129,7 @@ def masked_blocks(classes: int, *, leading: bool = True) -> Variation:
         constant_target(draft, keep)
         gone = (0, keep) if leading else (keep + 1, count)
         draft.edit("input", *class_column(draft, gone, -math.inf))
+        draft.change(draft.logits, offset=draw.among((0.0, -1e3)))
 
     return apply
 

@@ -20,7 +20,7 @@ pytest.importorskip("numba", reason="extra fast is not installed")
 
 from nll_impls.fused.cpu import FusedWorkspace, fused, fused_inplace, fused_workspace
 from nll_impls.fused.linear import CHUNKS, fused_linear
-from nll_impls.fused.loops import BLOCK
+from nll_impls.fused.loops import BLOCK, LONG_BLOCK
 from nll_impls.fused.memory import Buffer, fresh
 
 LOSSES = {
@@ -51,6 +51,30 @@ def gradient(loss: Callable[..., Tensor], leaf: Tensor, *args: Any, **options: A
     value.backward(torch.full_like(value, -2.5))
     assert leaf.grad is not None
     return leaf.grad
+
+
+@each_loss
+@pytest.mark.parametrize("classes", [5, BLOCK, 2 * BLOCK + 3, LONG_BLOCK + 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rows_and_blocks_of_any_height(
+    loss: Callable[..., Tensor], dtype: torch.dtype, classes: int
+) -> None:
+    """What one row or block was shifted by overflows or underflows in the next."""
+    given = random(6, classes)
+    given += torch.tensor([0.0, -1e3, 1e3, 0.0, 1e3, -1e3], dtype=torch.float64)[:, None]
+    given[3:, : classes - classes // 3] -= torch.tensor([[800.0], [torch.inf], [torch.inf]])
+    given, target = given.to(dtype), torch.full((6,), classes - 1)
+    exact = given.double()
+    # In float64 torch's own gradient under smoothing has fewer digits than this one.
+    smoothings = (0.0, 0.2) if dtype == torch.float32 else (0.0,)
+    for reduction, smoothing in itertools.product(("none", "mean"), smoothings):
+        options: dict[str, Any] = {"reduction": reduction, "label_smoothing": smoothing}
+        want = F.cross_entropy(exact, target, **options)
+        near = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+        torch.testing.assert_close(loss(given, target, **options).double(), want, **near)
+        got = gradient(loss, given, target, **options)
+        slope = gradient(F.cross_entropy, exact, target, **options)
+        torch.testing.assert_close(got.double(), slope, **near)
 
 
 @each_loss

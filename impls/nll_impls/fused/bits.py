@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import overload as _overload
 
@@ -155,6 +156,20 @@ def _power_of_two(typing: Any, shifted: Any) -> Any:
 
 
 @intrinsic
+def _times_plus(typing: Any, x: Any, factor: Any, summand: Any) -> Any:
+    """The sum of x * factor and a summand, rounded once where the processor can."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        name = "llvm.fmuladd.f64" if x == types.float64 else "llvm.fmuladd.f32"
+        wanted = ir.FunctionType(kind, [kind] * 3)
+        fused = cgutils.get_or_insert_function(builder.module, wanted, name)
+        return builder.call(fused, arguments)
+
+    return x(x, factor, summand), build
+
+
+@intrinsic
 def pointer(typing: Any, address: Any) -> Any:
     """An address as the pointer that ``numba.carray`` takes."""
 
@@ -205,15 +220,22 @@ _C64 = tuple(c * math.log(2.0) ** k for k, c in enumerate(_IN_Y_64))
 _LOG2_E_32, _LOG2_E_64 = np.float32(1.0 / math.log(2.0)), 1.0 / math.log(2.0)
 #: Adding and subtracting 1.5 * 2**(bits of the mantissa) rounds to a whole number.
 _ROUNDER_32, _ROUNDER_64 = np.float32(1.5 * 2.0**23), 1.5 * 2.0**52
-_LEAST_32, _LEAST_64 = np.float32(-126.0), -1022.0
-_ZERO_32, _ZERO_64 = np.float32(0.0), 0.0
+#: Where exp leaves the normal numbers; -88 and -709 give 2**-127 and 2**-1023, which come as 0.
+_MOST_32, _MOST_64 = np.float32(88.0), 709.0
+_LEAST_32, _LEAST_64 = np.float32(-88.0), -709.0
+
+
+@jit()
+def _between(x: Any, least: Any, most: Any) -> Any:
+    x = least if x < least else x  # noqa: FURB136 - what max makes of a NaN is not told
+    return most if x > most else x  # noqa: FURB136 - nor min
 
 
 @jit()
 def _exp32(x: Any) -> Any:
-    t = x * _LOG2_E_32
-    shifted = t + _ROUNDER_32
-    r = t - (shifted - _ROUNDER_32)
+    x = _between(x, _LEAST_32, _MOST_32)
+    shifted = x * _LOG2_E_32 + _ROUNDER_32
+    r = _times_plus(x, _LOG2_E_32, _ROUNDER_32 - shifted)
     p = _C32[6]
     p = p * r + _C32[5]
     p = p * r + _C32[4]
@@ -222,15 +244,14 @@ def _exp32(x: Any) -> Any:
     p = p * r + _C32[1]
     p = p * r + _C32[0]
     # A product, not a sum of exponents: so a NaN stays one.
-    value = p * _power_of_two(shifted)
-    return _ZERO_32 if t < _LEAST_32 else value
+    return p * _power_of_two(shifted)
 
 
 @jit()
 def _exp64(x: Any) -> Any:
-    t = x * _LOG2_E_64
-    shifted = t + _ROUNDER_64
-    r = t - (shifted - _ROUNDER_64)
+    x = _between(x, _LEAST_64, _MOST_64)
+    shifted = x * _LOG2_E_64 + _ROUNDER_64
+    r = _times_plus(x, _LOG2_E_64, _ROUNDER_64 - shifted)
     p = _C64[11]
     p = p * r + _C64[10]
     p = p * r + _C64[9]
@@ -243,14 +264,13 @@ def _exp64(x: Any) -> Any:
     p = p * r + _C64[2]
     p = p * r + _C64[1]
     p = p * r + _C64[0]
-    value = p * _power_of_two(shifted)
-    return _ZERO_64 if t < _LEAST_64 else value
+    return p * _power_of_two(shifted)
 
 
 def exp(x: Any) -> Any:
-    """e**x for x at most about 80, 0 below the least normal number; NaN of NaN.
+    """e**x between e**-88 and e**88 (709 in float64), the latter above, 0 below; NaN of NaN.
 
-    Error: 1.5 u |x| relative from x log2(e), and some roundoffs u of the polynomial.
+    Error: 0.3 u |x| relative from the digits of log2(e), and some roundoffs u of the polynomial.
     """
     raise TypeError("for compiled functions only")
 

@@ -1,9 +1,10 @@
 """Cross entropy on a CPU, its gradient found in the sweep that finds the loss.
 
-Each row is read once from memory: the maximum of a block of classes and its exponentials are
-taken while the block is in the first cache, and the exponentials, left where the gradient will
-be, are scaled when the row's sum is known.  So memory sees one read and one write, which is
-what copying the logits costs.
+Each row is read once from memory: exponentials of a block of classes, shifted by the maximum of an
+earlier block or row if that will do, are left where the gradient will be, and scaled when the
+row's sum is known.  Over the logits themselves there is no second try, and the maximum of a block
+is taken first, which brings it into the first cache.  So memory sees one read and one write, which
+is what copying the logits costs.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from numba import carray, types
 from .bits import as_wide, exp, fetch_add, narrow, pointer, widen, zero
 from .loops import (
     BLOCK,
+    LONG_BLOCK,
     clear,
     gradient_into,
     gradient_less_into,
@@ -103,7 +104,8 @@ def loss_kernel(dtype: str) -> Any:
             if start >= rows:
                 break
             account[0], account[1], account[2] = 0.0, 1.0, 0.0
-            n, stop = start, min(rows, start + call.rows_at_once)
+            # No top is known anew in each portion: no result depends on who takes which.
+            n, stop, top = start, min(rows, start + call.rows_at_once), np.nan
             while n < stop:
                 if hard and target[n] == call.ignore_index:
                     found[0, n], found[1, n], found[2, n], found[3, n] = 0.0, 1.0, 0.0, 0.0
@@ -113,8 +115,9 @@ def loss_kernel(dtype: str) -> Any:
                 if group > 0:
                     ahead, parts = target[n:stop], found[2, n:stop]
                     count = labelled(ahead, call.ignore_index, call.hard, weight, labels, parts)
-                    block = carray(pointer(row_at), (count, classes), bits)
-                    short_losses(block, labels[:count], found[:, n : n + count], account)
+                    those = carray(pointer(row_at), (count, classes), bits)
+                    into = found[:, n : n + count]
+                    top = short_losses(those, labels[:count], top, into, account)
                     n += count
                     continue
                 t, part_t = -1, 0.0
@@ -151,7 +154,8 @@ def early_kernel(dtype: str) -> Any:
         weight = carray(pointer(call.weight), weighted, np.float64)
         pull = carray(pointer(call.pull), 1, np.float64)[0]
         sums = carray(pointer(call.sums), rows, np.float64)
-        account, blocks = np.empty(3), np.empty((4, (classes + BLOCK - 1) // BLOCK))
+        account, block = np.empty(3), BLOCK if over else LONG_BLOCK
+        blocks = np.empty((4, (classes + block - 1) // block))
         group = 2 * BLOCK // classes if classes <= BLOCK and hard and call.share == 0 else 0
         labels: Any = np.empty(group, np.int64)
         parts, found = np.empty(group), np.empty((3, group))
@@ -161,7 +165,8 @@ def early_kernel(dtype: str) -> Any:
             if start >= rows:
                 break
             account[0], account[1], account[2] = 0.0, 1.0, 0.0
-            n, stop = start, min(rows, start + call.rows_at_once)
+            # No top is known anew in each portion: no result depends on who takes which.
+            n, stop, top = start, min(rows, start + call.rows_at_once), np.nan
             while n < stop:
                 at = n * classes * size
                 row_at, grad_at = call.logits + at, call.gradient + at
@@ -174,7 +179,7 @@ def early_kernel(dtype: str) -> Any:
                     ahead = target[n:stop]
                     count = labelled(ahead, call.ignore_index, call.hard, weight, labels, parts)
                     grads = carray(pointer(grad_at), (count, classes), bits)
-                    short_rows(
+                    top = short_rows(
                         carray(pointer(row_at), (count, classes), bits),
                         grads,
                         room(grads, scratch),
@@ -182,6 +187,7 @@ def early_kernel(dtype: str) -> Any:
                         labels[:count],
                         parts,
                         pull,
+                        top,
                         found,
                         account,
                     )
@@ -194,8 +200,19 @@ def early_kernel(dtype: str) -> Any:
                 start_of = call.share + n * call.share_stride * wide_size
                 share = carray(pointer(start_of), classes if call.share != 0 else 0, wide)
                 row = carray(pointer(row_at), classes, bits)
-                kept = room(grad, scratch)
-                long_row(row, grad, kept, over, share, t, part_t, pull, blocks, account)
+                long_row(
+                    row,
+                    grad,
+                    room(grad, scratch),
+                    over,
+                    share,
+                    t,
+                    part_t,
+                    pull,
+                    blocks,
+                    block,
+                    account,
+                )
                 n += 1
             sums[start // call.rows_at_once] = settle(account)
 

@@ -15,6 +15,12 @@ from .bits import as_wide, exp, jit, narrow, overloads, same_bits, signed, widen
 
 #: Classes in a block: a block in float32 and its exponentials fit into the first cache.
 BLOCK = 1024
+#: The same where a block is read once only; each start of a block waits for memory.
+LONG_BLOCK = 8192
+#: A sum of exponentials beyond these was shifted by too little or too much.  Most rows and blocks
+#: need not be asked for their maximum, then: what was subtracted is at most 11 away from it, at
+#: which exp is right to 4 roundoffs.
+SMALL, LARGE = 1.0, 2.0**15
 
 
 @jit()
@@ -55,17 +61,15 @@ def highest_of(row: Any) -> Any:
 
 
 @jit(reorder=True)
-def exp_sum_top(row: Any, shift: Any) -> Any:
-    """The sum of exp(x_j - shift), and the maximum."""
+def exp_sum(row: Any, shift: Any) -> Any:
+    """The sum of exp(x_j - shift).
+
+    It does nothing besides: to find the maximum as well takes more registers than there are.
+    """
     total = zero(row[0])
-    high = signed(row[0])
-    low = signed(row[0])
     for j in range(row.size):
         total += exp(widen(row[j]) - shift)
-        key = signed(row[j])
-        high = max(high, key)
-        low = min(low, key)
-    return total, widen(same_bits(high if high >= 0 else low, row[0]))
+    return total
 
 
 @jit(reorder=True)
@@ -233,28 +237,27 @@ def times(part: float, distance: float) -> float:
 
 
 @jit()
-def _exponentials(row: Any, shift: Any, into: Any, over: bool) -> Any:
-    """exp(x_j - shift) as bits, over the row itself or elsewhere, and their sum."""
-    return _exp_over(row, shift) if over else _exp_into(row, shift, into)
-
-
-@jit()
-def leave_exponentials(row: Any, into: Any, share: Any, blocks: Any, over: bool) -> Any:
-    """exp(x_j - top so far) of a row, block by block; its maximum.
+def leave_exponentials(row: Any, into: Any, share: Any, blocks: Any, size: int, over: bool) -> Any:
+    """exp(x_j - top so far) of a row, block by block of ``size``; its maximum, or nearly.
 
     ``blocks`` (4, n) gets of each block the top so far, the sum, cross and mass.
     """
     highest = highest_of(row[:BLOCK])
     for b in range(blocks.shape[1]):
-        block = row[b * BLOCK : (b + 1) * BLOCK]
-        if b > 0:
+        block, to = row[b * size : (b + 1) * size], into[b * size : (b + 1) * size]
+        if over or highest == -np.inf:  # over the logits there is no second try
             highest = max(highest, highest_of(block))
-        shift = finite(highest)
-        blocks[0, b] = shift
+        if not over:
+            blocks[1, b] = _exp_into(block, finite(highest), to)
+            if not blocks[1, b] < LARGE:
+                highest = max(highest, highest_of(block))
+                blocks[1, b] = _exp_into(block, finite(highest), to)
+        blocks[0, b] = highest
         if share.size:
-            part = share[b * BLOCK : (b + 1) * BLOCK]
-            blocks[2, b], blocks[3, b] = cross_and_mass(block, shift, part)
-        blocks[1, b] = _exponentials(block, shift, into[b * BLOCK : (b + 1) * BLOCK], over)
+            part = share[b * size : (b + 1) * size]
+            blocks[2, b], blocks[3, b] = cross_and_mass(block, finite(highest), part)
+        if over:
+            blocks[1, b] = _exp_over(block, finite(highest))
     return highest
 
 
@@ -273,15 +276,17 @@ def gathered(blocks: Any, highest: float, shared: bool) -> Any:
 
 
 @jit()
-def finish(values: Any, into: Any, share: Any, blocks: Any, factor: float, pull: float) -> None:
+def finish(
+    values: Any, into: Any, share: Any, blocks: Any, size: int, factor: float, pull: float
+) -> None:
     """Exponentials of a row to its gradient, but at the target."""
     nothing = zero(values[0])
     for b in range(blocks.shape[1]):
-        part = values[b * BLOCK : (b + 1) * BLOCK]
-        to = into[b * BLOCK : (b + 1) * BLOCK]
+        part = values[b * size : (b + 1) * size]
+        to = into[b * size : (b + 1) * size]
         scale = as_wide(blocks[0, b] * factor, nothing)
         if share.size:
-            less = share[b * BLOCK : (b + 1) * BLOCK]
+            less = share[b * size : (b + 1) * size]
             _scale_less(part, scale, less, as_wide(pull, nothing), to)
         else:
             _scale(part, scale, to)
@@ -318,21 +323,23 @@ def long_row(
     part: float,
     pull: float,
     blocks: Any,
+    size: int,
     account: Any,
 ) -> None:
     """The gradient of a row of any length; ``t`` is -1 and ``part`` 0 if it has no target.
 
-    ``kept`` is where the exponentials go, ``over`` whether that is the row itself.
+    ``kept`` is where the exponentials go, ``over`` whether that is the row itself.  ``size`` is
+    that of the ``blocks``.
     """
     at_target = np.float64(widen(row[max(t, 0)]))
-    top = leave_exponentials(row, kept, share, blocks, over)
+    top = leave_exponentials(row, kept, share, blocks, size, over)
     total, cross, mass = gathered(blocks, top, share.size > 0)
     if t >= 0:
         cross += times(part, at_target - top)
         mass += part
     add_row(account, mass, total, cross)
-    p_t = np.float64(widen(kept[max(t, 0)])) * blocks[0, max(t, 0) // BLOCK] / total
-    finish(kept, into, share, blocks, mass * pull / total, pull)
+    p_t = np.float64(widen(kept[max(t, 0)])) * blocks[0, max(t, 0) // size] / total
+    finish(kept, into, share, blocks, size, mass * pull / total, pull)
     if t >= 0:
         rest = np.float64(share[t]) if share.size else 0.0
         exact = pull * (mass * p_t - part - rest)
@@ -348,21 +355,32 @@ def short_rows(
     target: Any,
     parts: Any,
     pull: float,
+    top: float,
     found: Any,
     account: Any,
-) -> None:
+) -> float:
     """The gradient of some rows of one block each, ``parts`` being the weights of their targets.
 
+    Each row is first shifted by the top of the one before, ``top`` at first and returned at last.
     Each step is done for all of them before the next: it takes shorter than what it waits for,
     and the processor then works on several rows at a time.
     """
     nothing = zero(rows[0, 0])
     tops, totals, at = found
     for n in range(target.size):
-        tops[n] = finite(highest_of(rows[n]))
         at[n] = widen(rows[n, target[n]])
-    for n in range(target.size):
-        totals[n] = _exponentials(rows[n], as_wide(tops[n], nothing), kept[n], over)
+    if over:
+        for n in range(target.size):
+            tops[n] = finite(highest_of(rows[n]))
+        for n in range(target.size):
+            totals[n] = _exp_over(rows[n], as_wide(tops[n], nothing))
+    else:
+        for n in range(target.size):
+            totals[n] = _exp_into(rows[n], as_wide(top, nothing), kept[n])
+            if not SMALL <= totals[n] < LARGE:
+                top = np.float64(finite(highest_of(rows[n])))
+                totals[n] = _exp_into(rows[n], as_wide(top, nothing), kept[n])
+            tops[n] = top
     for n in range(target.size):
         part = parts[n]
         total = totals[n] if totals[n] > 0.0 else np.nan  # there was nothing but -inf
@@ -372,20 +390,28 @@ def short_rows(
     for n in range(target.size):
         _scale(kept[n], as_wide(totals[n], nothing), into[n])
         into[n, target[n]] = narrow(as_wide(parts[n] * pull * (at[n] - 1.0), nothing), into[n, 0])
+    return top
 
 
 @jit()
 def long_loss(row: Any, share: Any, t: int, part: float, found: Any, account: Any) -> None:
-    """Top, total, mass and cross of a row of any length into ``found`` (4,)."""
+    """Top, total, mass and cross of a row of any length into ``found`` (4,).
+
+    The top is one of the row's large logits, the total is relative to it.
+    """
     highest = highest_of(row[:BLOCK])
     total, mass, cross = 0.0, 0.0, 0.0
-    for low in range(0, row.size, BLOCK):
-        block = row[low : low + BLOCK]
-        summed, block_top = exp_sum_top(block, finite(highest))
-        if block_top > highest + 1:  # a little more does no harm
-            total *= math.exp(np.float64(highest) - np.float64(block_top))
-            highest = block_top
-            summed, block_top = exp_sum_top(block, finite(highest))
+    for low in range(0, row.size, LONG_BLOCK):
+        block = row[low : low + LONG_BLOCK]
+        if highest == -np.inf:
+            highest = highest_of(block)
+        summed = exp_sum(block, finite(highest))
+        if not summed < LARGE:
+            block_top = highest_of(block)
+            if block_top > highest:
+                total *= math.exp(np.float64(highest) - np.float64(block_top))
+                highest = block_top
+                summed = exp_sum(block, highest)
         total += summed
     if highest == -np.inf:
         total = np.nan
@@ -402,22 +428,26 @@ def long_loss(row: Any, share: Any, t: int, part: float, found: Any, account: An
 
 
 @jit()
-def short_losses(rows: Any, target: Any, found: Any, account: Any) -> None:
-    """The same for some rows of one block each, steps as in :func:`short_rows`.
+def short_losses(rows: Any, target: Any, top: float, found: Any, account: Any) -> float:
+    """The same for some rows of one block each, each first shifted by the top of the one before.
 
-    ``found`` (4, n) holds the weights of their targets as masses.
+    That is ``top`` at first, and returned at last.  ``found`` (4, n) holds the weights of their
+    targets as masses.
     """
     nothing = zero(rows[0, 0])
     tops, totals, parts, crosses = found
     for n in range(target.size):
-        tops[n] = highest_of(rows[n])
-    for n in range(target.size):
-        totals[n], _ = exp_sum_top(rows[n], finite(as_wide(tops[n], nothing)))
+        total = exp_sum(rows[n], as_wide(top, nothing))
+        if not SMALL <= total < LARGE:
+            top = np.float64(finite(highest_of(rows[n])))
+            total = exp_sum(rows[n], as_wide(top, nothing))
+        tops[n], totals[n] = top, total
     for n in range(target.size):
         if not totals[n] > 0.0:
             totals[n] = np.nan  # there was nothing but -inf
         crosses[n] = times(parts[n], np.float64(widen(rows[n, target[n]])) - tops[n])
         add_row(account, parts[n], totals[n], crosses[n])
+    return top
 
 
 @jit()

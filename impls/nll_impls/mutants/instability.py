@@ -37,6 +37,24 @@ def leading_block_at_minus_infinity(call: Call) -> Tensor:
 
 
 @mutant(
+    source="this package's own `fused` until November 2026, in blocks of 1024",
+    caught_by=("stability.classes_at_minus_infinity", "stability.blocks_at_minus_infinity"),
+)
+def excluded_block_taken_for_zero(call: Call) -> Tensor:
+    """A block of -inf has 0 for its maximum: rescaled to rows far below that, 0 times infinity."""
+    rows = call.rows()
+    blocks = torch.split(rows.logits.detach(), BLOCK, dim=-1)
+    tops = torch.stack([block.amax(-1, keepdim=True) for block in blocks])
+    tops = torch.where(tops.isneginf(), 0.0, tops)
+    sums = [(b - top).exp().sum(-1, keepdim=True) for b, top in zip(blocks, tops, strict=True)]
+    highest = rows.logits.detach().amax(-1, keepdim=True)
+    log_sum = highest + (torch.stack(sums) * (tops - highest).exp()).sum(0).log()
+    whole = torch.logsumexp(rows.logits, dim=-1, keepdim=True)
+    log_probabilities = rows.logits - replaced(whole, log_sum)
+    return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))
+
+
+@mutant(
     source="torch.logsumexp and torch.logaddexp: NaN is their gradient where all is -inf",
     caught_by=("stability.blocks_at_minus_infinity",),
 )
