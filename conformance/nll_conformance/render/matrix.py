@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..causes import failing, themes
 from ..model import BAD_OUTCOMES, LEVELS, Result
 from ..report import Report
-from .text import counted, one_line
+from .text import counted, ending
 
 #: Columns of one block; more implementations start another.
 ACROSS = 8
@@ -34,7 +34,7 @@ def cell(results: tuple[Result, ...]) -> str:
 def matrix(report: Report) -> Iterator[str]:
     """The lines: who is which column, then a block of themes for each few columns."""
     names = report.implementations
-    width = max(len(one_line(name, 40)) for name in names)
+    width = max(len(ending(name, 40)) for name in names)
     for number, name in enumerate(names, 1):
         counts = Counter(r.outcome for r in report.of(name))
         must, should = (failing(report.of(name), level) for level in LEVELS)
@@ -42,7 +42,7 @@ def matrix(report: Report) -> Iterator[str]:
         said += f", {must} fail" if must else ""
         said += f", {should} fail (should)" if should else ""
         said += f", {counts['expected_failure']} known" if counts["expected_failure"] else ""
-        yield f"{number:3} {one_line(name, 40).ljust(width)}  {said}"
+        yield f"{number:3} {ending(name, 40).ljust(width)}  {said}"
     rows = themes(report.results)
     left = max((len(row) for row in rows), default=0) + 2
     for start in range(0, len(names), ACROSS):

@@ -14,7 +14,7 @@ from ..causes import Cause, causes, lacking, not_judged
 from ..model import Result
 from ..report import Report, RuleFacts
 from .matrix import matrix
-from .text import counted, harmless, labelled, named, one_line, shell
+from .text import counted, ending, harmless, labelled, named, one_line, shell
 
 Line: TypeAlias = tuple[str, str]
 
@@ -94,7 +94,7 @@ def _cause(
     facts = rules.get(first.rule, _UNKNOWN)
     style = "bad" if first.level == "must" else "warn"
     word = first.outcome.upper() if first.level == "must" else f"{first.outcome} (should)"
-    where = f"{one_line(first.implementation, 80)}  {', '.join(cause.dtypes)} {first.device}"
+    where = f"{ending(first.implementation, 80)}  {', '.join(cause.dtypes)} {first.device}"
     yield style, f"{word} {first.rule}  {where}"
     source = f" [{one_line(facts.source, 200)}]" if facts.source else ""
     yield from _entry("expected", f"{one_line(facts.sentence, 500)}{source}")
@@ -182,13 +182,13 @@ def _not_judged(report: Report) -> Iterator[Line]:
 
 def _verdict(report: Report, name: str, rules: Mapping[str, RuleFacts]) -> Iterator[Line]:
     several = len(report.implementations) > 1
-    who = f"{one_line(name, 80)} " if several else ""
+    who = f"{ending(name, 80)} " if several else ""
     style = {"conforms": "good", "does not conform": "bad"}.get(report.verdict(name), "warn")
     sentence = f"{who}{one_line(report.conformance_sentence(name), 1000)}"
     yield style, sentence  # on one line however long: people search for it
     lacks = lacking(report, name, rules)
     if lacks:
-        text = f"if {one_line(name, 80)} is not meant for that: --lacks {','.join(lacks)}"
+        text = f"if {ending(name, 80)} is not meant for that: --lacks {','.join(lacks)}"
         yield "label", text
 
 

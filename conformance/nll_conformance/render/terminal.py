@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Self
 from ..model import BAD_OUTCOMES, Result
 from ..report import Report, RuleFacts
 from .summary import FULL_CAUSES, summary
-from .text import one_line
+from .text import ending
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,7 @@ class Progress:
             self._bar = self._start()
         if self._bar is not None:
             failing = f", {self._failed} failing" if self._failed else ""
-            what = f"{one_line(implementation, 30)} {rule} {dtype}{failing}"
+            what = f"{ending(implementation, 30)} {rule} {dtype}{failing}"
             done = max(self._done, 0 if self._done else index)
             self._bar.update(self._bar.task_ids[0], total=total, completed=done, description=what)
             self._bar.refresh()

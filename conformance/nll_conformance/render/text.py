@@ -56,6 +56,12 @@ def one_line(text: str | bytes, limit: int = LIMIT) -> str:
     return shown if len(shown) <= limit else harmless(shown, limit)
 
 
+def ending(name: str, limit: int) -> str:
+    """The end of a long name on one line: of a path with a function, that tells them apart."""
+    shown = one_line(name)
+    return shown if len(shown) <= limit else f"...{shown[3 - limit :]}"
+
+
 def labelled(label: str, text: str, width: int = 80, indent: int = 12) -> list[str]:
     """``text`` after ``label``, wrapped at words; further lines start under the text."""
     first = f"  {label}".ljust(indent) if label else " " * indent

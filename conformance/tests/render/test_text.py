@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nll_conformance.render.text import counted, harmless, named, one_line, shell
+from nll_conformance.render.text import counted, ending, harmless, named, one_line, shell
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m \x1b]0;title\x07",
@@ -41,6 +41,13 @@ def test_megabytes_are_cut_to_the_limit(limit: int, unit: str) -> None:
     for shorten in (harmless, one_line):
         assert len(shorten(unit * 2_000_000, limit)) <= limit
     assert len(harmless(unit.encode() * 1_000_000, limit)) <= limit
+
+
+def test_long_names_keep_their_ends() -> None:
+    name = "/home/me/some/where/losses.py:fused\x1b[31m_loss"
+    assert ending(name, 80) == one_line(name)
+    assert ending(name, 20) == "...sed\\x1b[31m_loss"
+    assert len(ending(name, 20)) == 20
 
 
 def test_what_was_cut_says_how_long_it_was() -> None:
