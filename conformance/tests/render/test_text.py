@@ -46,7 +46,7 @@ def test_megabytes_are_cut_to_the_limit(limit: int, unit: str) -> None:
 def test_long_names_keep_their_ends() -> None:
     name = "/home/me/some/where/losses.py:fused\x1b[31m_loss"
     assert ending(name, 80) == one_line(name)
-    assert ending(name, 20) == "...sed\\x1b[31m_loss"
+    assert ending(name, 20) == "...used\\x1b[31m_loss"
     assert len(ending(name, 20)) == 20
 
 
