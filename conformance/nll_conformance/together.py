@@ -223,6 +223,8 @@ def huge_images(draft: Draft, draw: Draw) -> None:
     huge_logits(draft, draw)
     if draft.can("spatial"):
         images(draft, draw)
+        if draw.yes():  # positions enough for two vectors of any width
+            draft.resize((2, 5, 7), draft.classes)
 
 
 def masked_images(draft: Draft, draw: Draw) -> None:

@@ -69,7 +69,8 @@ def _target_shape(draft: Draft, draw: Draw) -> None:
         draft.change("target", shape=(draw.integer(2, 3),))
         return
     rows = draft.rows[0]
-    draft.change("target", shape=draw.among(((rows + 1,), (rows, 1, 2), (rows - 1,), (1, rows))))
+    shapes = ((rows + 1,), (rows, 1), (1,), (rows, 1, 2), (rows - 1,), (1, rows))
+    draft.change("target", shape=draw.among(shapes))
 
 
 def _float_target(draft: Draft, draw: Draw) -> None:
@@ -78,7 +79,8 @@ def _float_target(draft: Draft, draw: Draw) -> None:
 
 def _weight_size(draft: Draft, draw: Draw) -> None:
     weighted(draft, draw)
-    draft.change("weight", shape=(draft.classes + draw.among((1, -1, 2)),))
+    classes = draft.classes
+    draft.change("weight", shape=(draw.among((classes + 1, 1, classes - 1, classes + 2)),))
 
 
 @rule(
@@ -126,7 +128,7 @@ def float_indices(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("weight",),
     families=CLASSES,
-    share=0.3,
+    share=0.5,
     shows=shown.RAISES,
 )
 def weight_size(case: Case, call: Caller) -> Judgement:

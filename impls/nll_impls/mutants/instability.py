@@ -181,6 +181,21 @@ def no_maximum_taken_out_of_images(call: Call) -> Tensor:
     return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))
 
 
+@mutant(source="pytorch/pytorch#156379", caught_by=("stability.huge",))
+def maximum_of_the_vector_before(call: Call) -> Tensor:
+    """In 16-bit images every second vector of 8 positions is shifted by the maxima of the first."""
+    input = call.input
+    if input.dim() < 3 or input.dtype not in (torch.float16, torch.bfloat16):
+        return cross_entropy(call)
+    rows = call.rows()
+    tops = rows.logits.detach().amax(-1, keepdim=True).reshape(len(input), -1, 1)
+    place = torch.arange(tops.shape[1])
+    whole = place < tops.shape[1] // 16 * 16
+    tops = tops[:, place.where(~whole | (place % 16 < 8), place - 8)]
+    below = rows.logits - tops.reshape(*rows.logits.shape[:-1], 1)
+    return reduced(rows, kept(rows, row_losses(rows, below - below.exp().sum(-1, True).log())))
+
+
 @mutant(source="flashinfer-ai/flashinfer#4267", caught_by=("stability.far_below_zero",))
 def maximum_starts_at_a_number(call: Call) -> Tensor:
     """A running maximum starts at -1e7: of rows below that all exponentials are zero."""

@@ -77,6 +77,23 @@ def reduce_without_effect(call: DeprecatedCall) -> Tensor:
     return cross_entropy(call.current(call.size_average, None))
 
 
+@mutant(source="sibling of pytorch/pytorch#722", caught_by=("errors.target_shape",))
+def column_of_labels(call: Call) -> Tensor:
+    """Labels in a column (N, 1) are taken for those of the rows."""
+    if call.input.dim() == 2 and call.target.shape == (len(call.input), 1) and not call.soft:
+        return cross_entropy(call.but(target=call.target[:, 0]))
+    return cross_entropy(call)
+
+
+@mutant(source="NumPy's broadcasting", caught_by=("errors.weight_size",))
+def one_weight_for_all(call: Call) -> Tensor:
+    """A single class weight holds for all classes."""
+    if call.weight is not None and call.weight.numel() == 1:
+        classes = call.input.shape[0 if call.input.dim() == 1 else 1]
+        return cross_entropy(call.but(weight=call.weight.expand(classes)))
+    return cross_entropy(call)
+
+
 @mutant(source="pytorch/pytorch#157420", caught_by=("errors.target_shape",))
 def first_of_several_targets(call: Call) -> Tensor:
     """Of several targets for a single sample the first one is taken."""
