@@ -101,7 +101,6 @@ def target_out_of_range(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows, _target_shape, forward_only),
     source=SOURCE + "; pytorch#722",
     families=CLASSES,
-    share=0.5,
     shows=shown.RAISES,
 )
 def target_shape(case: Case, call: Caller) -> Judgement:
