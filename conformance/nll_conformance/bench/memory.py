@@ -8,9 +8,8 @@ time.  Memory that a loss allocated earlier and keeps is not added.
 glibc keeps blocks of up to 32 MiB in a heap whose holes stay resident, so that the same call
 would add 8 or 12 MiB.  While it is measured, no hole of 64 KiB or more is left and blocks of that
 size are mapped and unmapped by themselves.  Small ones still vary by pages, and Linux counts the
-high-water mark in batches of 128 KiB or more for each core and kind of page, of which what is not
-full is missing: some 0.3 MiB on two cores, in either direction.  The median of a few measurements
-counts.
+high-water mark in batches of 128 KiB or more for each core and kind of page: on two cores 0.3 MiB
+were seen to be missing.  The median of a few measurements counts.
 """
 
 from __future__ import annotations

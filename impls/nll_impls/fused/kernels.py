@@ -104,7 +104,7 @@ def loss_kernel(dtype: str) -> Any:
             if start >= rows:
                 break
             account[0], account[1], account[2] = 0.0, 1.0, 0.0
-            # No top is known anew in each portion: no result depends on who takes which.
+            # No top comes from another portion: which thread takes which changes no result.
             n, stop, top = start, min(rows, start + call.rows_at_once), np.nan
             while n < stop:
                 if hard and target[n] == call.ignore_index:
@@ -165,7 +165,7 @@ def early_kernel(dtype: str) -> Any:
             if start >= rows:
                 break
             account[0], account[1], account[2] = 0.0, 1.0, 0.0
-            # No top is known anew in each portion: no result depends on who takes which.
+            # No top comes from another portion: which thread takes which changes no result.
             n, stop, top = start, min(rows, start + call.rows_at_once), np.nan
             while n < stop:
                 at = n * classes * size
