@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .cases import Draft, Draw, Variation
+from .cases import Draft, Draw, Variation, mixed_upstream
 from .recipes import TensorRecipe
 
 #: Class counts around the block sizes of kernels.
@@ -190,6 +190,15 @@ def nonfinite_ignored(draft: Draft, draw: Draw) -> None:
     draft.edit("input", ((row, None if whole else 0), bad))
 
 
+def nonfinite_upstream(draft: Draft, draw: Draw) -> None:
+    """NaN or an infinity flows back to an ignored row."""
+    mixed_upstream(draft, draw)
+    ignore = draft.options["ignore_index"]
+    row = next(index for index, value in draft.tensors["target"].edits if value == ignore)
+    assert draft.upstream is not None
+    draft.upstream["edits"] = ((row, draw.among((math.nan, math.inf, -math.inf))),)
+
+
 def masked(draft: Draft, draw: Draw) -> None:
     """A mask leaves some rows out (at least one counts)."""
     draft.tensors["mask"] = TensorRecipe("constant", draft.rows, "bool", offset=1.0)
@@ -231,6 +240,12 @@ def spread_weights(draft: Draft, draw: Draw) -> None:
     common = draw.among((0, tiny))
     for index in range(draft.classes):
         draft.edit("weight", ((index,), 2.0 ** (draw.integer(-8, 6) + common)))
+
+
+def heavy_weights(draft: Draft, draw: Draw) -> None:
+    """Weights from 6 to 8."""
+    weighted(draft, draw)
+    draft.change("weight", regime="levels", scale=-3, modulus=16, offset=6.0)
 
 
 def zero_weight(draft: Draft, draw: Draw) -> None:

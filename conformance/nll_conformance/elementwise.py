@@ -105,6 +105,17 @@ def laid_out_other(*layouts: str) -> Variation:
     return lay_out
 
 
+def all_laid_out(*layouts: str) -> Variation:
+    """All tensors in the same other memory layout."""
+
+    def lay_out(draft: Draft, draw: Draw) -> None:
+        layout = draw.among(layouts)
+        for name in draft.tensors:
+            draft.change(name, layout=layout)
+
+    return lay_out
+
+
 def wider_other(draft: Draft, draw: Draw) -> None:
     """A tensor beside the input has a wider floating dtype."""
     wider = ("float64",) if draft.context.dtype == "float32" else ("float32", "float64")

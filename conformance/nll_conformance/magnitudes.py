@@ -46,6 +46,17 @@ def huge_logits(draft: Draft, draw: Draw) -> None:
     draft.change(draft.logits, scale=draw.among((5, 8, 12, 13, 10)), seed=draw.integer(0, 50))
 
 
+def float64_logits(draft: Draft, draw: Draw) -> None:
+    """Magnitudes at which float32 has lost all digits that tell classes apart, or has ended."""
+    sized(draft, draw, classes=(3, 2, 5))
+    draft.change(
+        draft.logits,
+        scale=draw.among((40, 130, 33)),
+        offset=draw.among((2.0**12 + 1 / 3, -(2.0**30))),
+        seed=draw.integer(0, 50),
+    )
+
+
 def tiny_logits(draft: Draft, draw: Draw) -> None:
     """Magnitudes down to subnormal: all classes are equally likely."""
     sized(draft, draw, classes=(2, 3, 10))

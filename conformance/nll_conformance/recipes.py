@@ -24,7 +24,7 @@ LITERAL_ELEMENTS = 64
 REGIMES = ("constant", "ramp", "levels", "scatter", "simplex")
 LAYOUTS = (
     *("contiguous", "shifted", "transposed", "strided", "padded", "spaced"),
-    *("expanded", "repeated", "single", "far"),
+    *("expanded", "repeated", "single", "far", "negated"),
 )
 
 #: From one place to before another.
@@ -160,7 +160,10 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
         stride = 2**31 // max(rows - 1, 1) + 64
         spread = data.new_empty((rows - 1) * stride + columns)
         spread = spread.as_strided((rows, columns), (stride, 1))
-        return spread.copy_(data)
+        data = spread.copy_(data)
+    elif layout == "negated" and data.dtype in (torch.float32, torch.float64):
+        # a view whose sign torch has not applied yet; complex numbers of 16 bits it has not
+        data = torch.complex(torch.zeros_like(data), -data).conj().imag
     return data
 
 

@@ -163,13 +163,20 @@ def _layout(name: str, recipe: TensorRecipe) -> list[str]:
     if layout in SEEN_OFTEN and _repeats(recipe):
         return [f"{name} = {name}{SEEN_OFTEN[layout]}.expand({name}.shape)"]
     if layout == "far" and dims == 2:
-        rows, columns = recipe.shape
-        stride = 2**31 // max(rows - 1, 1) + 64
-        size = (rows - 1) * stride + columns
-        space = f"torch.empty({size}, dtype=torch.{recipe.dtype})"
-        spread = f"{space}.as_strided({name}.shape, ({stride}, 1))"
-        return [f"{name} = {spread}.copy_({name})"]
-    return []
+        return [f"{name} = {_far(name, recipe)}"]
+    negated = layout == "negated" and recipe.dtype in ("float32", "float64")
+    return [f"{name} = {_negated(name)}"] if negated else []
+
+
+def _far(name: str, recipe: TensorRecipe) -> str:
+    rows, columns = recipe.shape
+    stride = 2**31 // max(rows - 1, 1) + 64
+    space = f"torch.empty({(rows - 1) * stride + columns}, dtype=torch.{recipe.dtype})"
+    return f"{space}.as_strided({name}.shape, ({stride}, 1)).copy_({name})"
+
+
+def _negated(name: str) -> str:
+    return f"torch.complex(torch.zeros_like({name}), -{name}).conj().imag"
 
 
 def _moved(name: str, recipe: TensorRecipe, device: str) -> str:
@@ -177,5 +184,8 @@ def _moved(name: str, recipe: TensorRecipe, device: str) -> str:
     if recipe.layout in SEEN_OFTEN and _repeats(recipe):
         part = SEEN_OFTEN[recipe.layout]
         return f"{name} = {name}{part}.to({device!r}).expand({name}.shape)"
+    if recipe.layout == "negated" and recipe.dtype in ("float32", "float64"):  # lost by .to
+        moved = f"{name}.to({device!r})"
+        return f"{name} = {_negated(moved)}"
     like = f"{name}.shape, {name}.stride(), dtype={name}.dtype, device={device!r}"
     return f"{name} = torch.empty_strided({like}).copy_({name})"

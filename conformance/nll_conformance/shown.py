@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 RAISES = """
+    try:
+        loss = {call}
+    except Exception:
+        raise SystemExit(0)  # refused, which is right
+    raise AssertionError("accepted: an exception was expected")
+"""
+REFUSED_CLEANLY = """
     def settings():
         return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     before = settings()
@@ -10,8 +17,6 @@ RAISES = """
         loss = {call}
     except Exception:
         assert settings() == before, "refused, but grad mode or the like is another"
-        raise SystemExit(0)  # refused, which is right
-    raise AssertionError("accepted: an exception was expected")
 """
 RIGHT_OR_RAISES = """
     try:
@@ -75,6 +80,16 @@ PENALTY = """
     direction = (torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4
     penalty = (grad * direction.to(input)).sum() + (input * 0.0).sum()
     (second_derivative,) = torch.autograd.grad(penalty, input)
+"""
+INTERLEAVED = """
+    loss = {call}
+    made = [(loss, upstream, [{leaves}])]
+    {other_tensors}
+    loss = {other_call}
+    made.append((loss, upstream, [{leaves}]))
+    for loss, upstream, _ in made:
+        loss.backward(upstream)
+    loss, _, [{leaves}] = made[{judged}]
 """
 ONLY_ASKED = """
     loss = {call}

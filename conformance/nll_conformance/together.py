@@ -133,6 +133,11 @@ def wide_rows(draft: Draft, draw: Draw) -> None:
     draft.resize((rows,), min(classes, draft.context.max_elements // rows))
 
 
+def vocabulary_rows(draft: Draft, draw: Draw) -> None:
+    """Rows of thousands of classes."""
+    draft.resize((draw.integer(2, 3),), draw.among((2056, 4104, 1031)))
+
+
 def aligned_rows(draft: Draft, draw: Draw) -> None:
     """Several rows, of a width that vectors divide or do not."""
     draft.resize((draw.integer(2, 6),), draw.among((3, 8, 4, 2, 16, 5, 7, 10)))
@@ -302,6 +307,15 @@ def far_images(draft: Draft, draw: Draw) -> None:
         positions(33)(draft, draw)
     else:
         draft.resize((draw.integer(2, 3), 131, 67), min(5, most))
+
+
+def vast_image(draft: Draft, draw: Draw) -> None:
+    """An image of more positions than 16 bits count; for a slow target a smaller one."""
+    sizes = draw.among(((257, 256), (65539,)))
+    most = draft.context.max_elements // 2
+    if math.prod(sizes) > min(most, draft.context.max_rows or most):
+        sizes = (33,)
+    draft.resize((1, *sizes), 2)
 
 
 #: Tens to thousands of positions an image, most no multiple of a block.

@@ -14,6 +14,7 @@ from ..cases import (
     one_of,
     scalar_upstream,
     sibling,
+    unreduced,
     usual_upstream,
     vary,
 )
@@ -397,6 +398,31 @@ def loss_scaled_in_place(case: Case, call: Caller) -> Judgement:
         return
     seen = call.observation(case, value, call.grads(tensors), tensors)
     yield from gradients_agree(seen)
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, unreduced, mixed_upstream),
+    source="losses per token are masked in place (losses *= mask)",
+    needs=ROWS,
+    share=0.3,
+    shows="""
+        loss = {call}
+        loss *= 0.5
+        loss.backward(upstream)
+        for leaf in [{leaves}]:
+            leaf.grad *= 2
+    """,
+)
+def losses_masked_in_place(case: Case, call: Caller) -> Judgement:
+    """Losses per row may be multiplied in place before backward, which needs them no more."""
+    tensors = call.tensors(case)
+    value = call.forward(case, tensors)
+    value = call.guard("losses *= 0.5", lambda: value.mul_(0.5))
+    call.backward(value, call.upstream(case, value))
+    # Doubling is exact, but for gradients so small that halving had been exact only there.
+    grads = {n: None if g is None else g * 2 for n, g in call.grads(tensors).items()}
+    yield from gradients_agree(call.observation(case, value, grads, tensors))
 
 
 @rule(

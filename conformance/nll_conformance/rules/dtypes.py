@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from .. import shown
-from ..cases import Draft, Draw, Variation, any_reduction, forward_only, unreduced, vary
+from ..cases import Draft, Draw, Variation, any_reduction, forward_only, one_of, unreduced, vary
 from ..classification import IGNORED, high_target, ignored, several_rows, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, holds, truth_of
 from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
-from ..together import byte_of_ignored, every_digit, high_byte
+from ..refusal import right_or_raises
+from ..together import any_option, byte_of_ignored, every_digit, high_byte, where_possible
 from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
@@ -44,12 +47,20 @@ def _soft_dtype(draft: Draft, draw: Draw) -> None:
     draft.change("target", dtype=draw.among(others))
 
 
-def _right_or_raises(case: Case, call: Caller) -> Judgement:
-    seen = call.attempt(case)
-    if isinstance(seen, TargetRaised):
-        yield Measured()
-    else:
-        yield from agrees(seen)
+def _narrower_soft(draft: Draft, draw: Draw) -> None:
+    soft(draft, draw)  # multiples of 1/256, which every dtype holds
+    draft.change("target", dtype=draw.among(("bfloat16", "float16")))
+
+
+def _byte_target(draft: Draft, draw: Draw) -> None:
+    draft.resize((draw.integer(2, 5),), draw.among((7, 6, 10)))
+    draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
+
+
+def _bytes_as_many_as_classes(draft: Draft, draw: Draw) -> None:
+    count = draw.among((3, 5, 2, 8))
+    draft.resize((count,), count)
+    draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
 
 
 @rule(
@@ -61,7 +72,7 @@ def _right_or_raises(case: Case, call: Caller) -> Judgement:
 )
 def narrow_targets(case: Case, call: Caller) -> Judgement:
     """Class indices in narrower integer types give the same result, or are refused."""
-    yield from _right_or_raises(case, call)
+    yield from right_or_raises(case, call)
 
 
 @rule(
@@ -75,7 +86,7 @@ def narrow_targets(case: Case, call: Caller) -> Judgement:
 )
 def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """A weight of another floating dtype than the input's is used exactly, or refused."""
-    yield from _right_or_raises(case, call)
+    yield from right_or_raises(case, call)
 
 
 @rule(
@@ -89,7 +100,69 @@ def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
 )
 def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """Class probabilities of another floating dtype are used exactly, or refused."""
-    yield from _right_or_raises(case, call)
+    yield from right_or_raises(case, call)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, _narrower_soft, any_reduction),
+    source=RIGHT_OR_RAISES,
+    needs=("soft_target",),
+    share=0.3,
+    families=CLASSES,
+    dtypes=("float32", "float64"),
+    shows="""
+        try:
+            loss = {call}
+            {backward}
+        except Exception:
+            raise SystemExit(0)  # refused, which is right
+        assert loss.dtype == input.dtype, loss.dtype
+    """,
+)
+def narrower_soft_target(case: Case, call: Caller) -> Judgement:
+    """Class probabilities of 16 bits leave the loss in the input's dtype, or are refused.
+
+    Its value is not judged: PyTorch smooths such probabilities in their own dtype.
+    """
+    seen = call.attempt(case)
+    if isinstance(seen, TargetRaised):
+        yield Measured()
+        return
+    own = seen.arguments["input"].dtype
+    yield from holds(seen.value.dtype == own, f"the loss is {seen.value.dtype}, the input {own}")
+
+
+@rule(
+    "should",
+    cases=vary(
+        one_of(where_possible(("weight", weighted)), any_reduction), _bytes_as_many_as_classes
+    ),
+    source=RIGHT_OR_RAISES + "; an index of uint8 is a mask to torch",
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.5,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def bytes_are_no_mask(case: Case, call: Caller) -> Judgement:
+    """As many targets in uint8 as classes are indices, of weights too, or are refused."""
+    yield from right_or_raises(case, call)
+
+
+@rule(
+    "should",
+    cases=vary(_byte_target, weighted, any_reduction),
+    source=SOURCE + ": targets that it takes, it takes with weights",
+    needs=("weight",),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.3,
+)
+def bytes_with_weight(case: Case, call: Caller) -> Judgement:
+    """Targets in uint8, where they are taken, are taken with weights as well."""
+    bare = replace(case, recipe=tuple(item for item in case.recipe if item[0] != "weight"))
+    if isinstance(call.attempt(bare), TargetRaised):
+        yield Measured()
+    else:
+        yield from agrees(call(case))
 
 
 @rule(
@@ -180,9 +253,30 @@ def _under_autocast(case: Case, call: Caller) -> Observation:
 )
 def default_dtype(case: Case, call: Caller) -> Judgement:
     """Another default dtype changes neither the loss nor its dtype."""
+    other = torch.float32 if case.dtype == "float64" else torch.float64
+    yield from _under_default(other, case, call)
+
+
+@rule(
+    "must",
+    cases=vary(any_option, any_reduction),
+    source="a loss's dtype follows from its inputs, not from a process-wide default",
+    share=0.4,
+    shows="""
+        torch.set_default_dtype(torch.bfloat16)
+        loss = {call}
+        {backward}
+        assert loss.dtype in (input.dtype, torch.float32), loss.dtype
+    """,
+)
+def narrow_default_dtype(case: Case, call: Caller) -> Judgement:
+    """A default dtype of 16 bits rounds nothing that the loss keeps on the way."""
+    yield from _under_default(torch.bfloat16, case, call)
+
+
+def _under_default(other: torch.dtype, case: Case, call: Caller) -> Judgement:
     usual = call(case).value.dtype
     before = torch.get_default_dtype()
-    other = torch.float32 if case.dtype == "float64" else torch.float64
     torch.set_default_dtype(other)
     try:
         seen = call(case)
@@ -223,7 +317,7 @@ def high_targets(case: Case, call: Caller) -> Judgement:
 )
 def high_bytes(case: Case, call: Caller) -> Judgement:
     """Targets of 128 and more in uint8 name their own class: none turns negative."""
-    yield from _right_or_raises(case, call)
+    yield from right_or_raises(case, call)
 
 
 @rule(
@@ -236,4 +330,4 @@ def high_bytes(case: Case, call: Caller) -> Judgement:
 )
 def byte_like_ignore_index(case: Case, call: Caller) -> Judgement:
     """A class that equals ignore_index only modulo 256 is not ignored in labels of uint8."""
-    yield from _right_or_raises(case, call)
+    yield from right_or_raises(case, call)

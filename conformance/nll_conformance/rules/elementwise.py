@@ -19,6 +19,7 @@ from ..cases import (
 from ..contract import rule
 from ..discover import family_part
 from ..elementwise import (
+    all_laid_out,
     any_rank,
     empty,
     integer_target,
@@ -32,10 +33,10 @@ from ..elementwise import (
     sized,
     wider_other,
 )
-from ..errors import TargetRaised
 from ..judge import agrees, identical, value_agrees
-from ..model import Case, Judgement, Measured
+from ..model import Case, Judgement
 from ..observe import Caller
+from ..refusal import right_or_raises
 from ._families import ELEMENTWISE
 
 SOURCE = "torch.nn.GaussianNLLLoss, PoissonNLLLoss, BCEWithLogitsLoss"
@@ -170,6 +171,24 @@ def other_layout(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(
+        one_of(sized((3, 4)), sized((2, 3, 2)), sized((2, 3, 2, 2))),
+        all_laid_out("transposed", "strided", "spaced"),
+        option("reduction", "none"),
+        mixed_upstream,
+    ),
+    source=LAYOUT,
+    needs=("reduction_none",),
+    families=ELEMENTWISE,
+    share=0.5,
+)
+def same_layout(case: Case, call: Caller) -> Judgement:
+    """All tensors may be transposed alike; losses lie where their elements do."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
     cases=vary(sized((3, 5), (2, 3)), laid_out("input", "far"), any_reduction),
     source="offsets beyond 2**31 elements (flash-attention c79de85f, onnxruntime#16363)",
     share=0.2,
@@ -191,7 +210,7 @@ def far_rows(case: Case, call: Caller) -> Judgement:
 )
 def wider_dtype(case: Case, call: Caller) -> Judgement:
     """Another tensor of a wider floating dtype than the input is used exactly, or refused."""
-    yield from _right_or_raises(case, call)
+    yield from right_or_raises(case, call)
 
 
 @rule(
@@ -204,15 +223,7 @@ def wider_dtype(case: Case, call: Caller) -> Judgement:
 )
 def integer_targets(case: Case, call: Caller) -> Judgement:
     """Whole numbers as an integer target give the same result, or are refused."""
-    yield from _right_or_raises(case, call)
-
-
-def _right_or_raises(case: Case, call: Caller) -> Judgement:
-    seen = call.attempt(case)
-    if isinstance(seen, TargetRaised):
-        yield Measured()
-    else:
-        yield from agrees(seen)
+    yield from right_or_raises(case, call)
 
 
 def _everything(draft: Draft, draw: Draw) -> None:

@@ -1,4 +1,4 @@
-"""Bad input raises, and leaves grad mode and the like alone; it does not give a number."""
+"""Bad input raises; it does not give a number."""
 
 from __future__ import annotations
 
@@ -7,37 +7,23 @@ from ..cases import (
     Draft,
     Draw,
     Variation,
+    all_of,
     any_reduction,
     forward_only,
+    one_of,
     option,
     unchanged,
     vary,
 )
-from ..classification import several_rows, smoothed, unbatched, weighted
+from ..classification import several_rows, smoothed, soft, unbatched, weighted
 from ..contract import rule
-from ..errors import TargetRaised
-from ..model import Case, Finding, Judgement, Measured
+from ..model import Case, Judgement
 from ..observe import Caller
+from ..refusal import raises, refused_cleanly
 from ..together import several_or_spatial
 from ._families import CLASSES
 
 SOURCE = "torch.nn.functional.cross_entropy on CPU"
-
-
-def _raises(case: Case, call: Caller, what: str) -> Judgement:
-    seen = call.attempt(case)
-    yield Measured()
-    if not isinstance(seen, TargetRaised):
-        got = seen.value.detach().flatten()[:3].tolist()
-        yield Finding(
-            f"{what} was accepted and gave {got}; an exception was expected",
-            got=str(got),
-            want="an exception",
-            kind="accepted",
-        )
-    elif call.changed:
-        changed = ", ".join(dict.fromkeys(call.changed))
-        yield Finding(f"{what} raised, but left changed: {changed}", kind="state")
 
 
 def _target_value(draft: Draft, draw: Draw) -> None:
@@ -93,7 +79,7 @@ def _weight_size(draft: Draft, draw: Draw) -> None:
 )
 def target_out_of_range(case: Case, call: Caller) -> Judgement:
     """A target outside [0, C) that is not ignore_index raises."""
-    yield from _raises(case, call, "a target outside [0, C)")
+    yield from raises(case, call, "a target outside [0, C)")
 
 
 @rule(
@@ -105,7 +91,7 @@ def target_out_of_range(case: Case, call: Caller) -> Judgement:
 )
 def target_shape(case: Case, call: Caller) -> Judgement:
     """A target of another shape than the input's rows raises."""
-    yield from _raises(case, call, "a target of the wrong shape")
+    yield from raises(case, call, "a target of the wrong shape")
 
 
 @rule(
@@ -118,7 +104,7 @@ def target_shape(case: Case, call: Caller) -> Judgement:
 )
 def float_indices(case: Case, call: Caller) -> Judgement:
     """Class indices as floating-point numbers raise."""
-    yield from _raises(case, call, "a floating-point target of shape (N,)")
+    yield from raises(case, call, "a floating-point target of shape (N,)")
 
 
 @rule(
@@ -132,7 +118,7 @@ def float_indices(case: Case, call: Caller) -> Judgement:
 )
 def weight_size(case: Case, call: Caller) -> Judgement:
     """A weight that has not C entries raises."""
-    yield from _raises(case, call, "a weight of the wrong size")
+    yield from raises(case, call, "a weight of the wrong size")
 
 
 @rule(
@@ -145,7 +131,7 @@ def weight_size(case: Case, call: Caller) -> Judgement:
 )
 def reduction_name(case: Case, call: Caller) -> Judgement:
     """An unknown reduction raises and is not taken for another one."""
-    yield from _raises(case, call, f"reduction={case.option('reduction')!r}")
+    yield from raises(case, call, f"reduction={case.option('reduction')!r}")
 
 
 @rule(
@@ -159,4 +145,44 @@ def reduction_name(case: Case, call: Caller) -> Judgement:
 )
 def smoothing_range(case: Case, call: Caller) -> Judgement:
     """A label smoothing outside [0, 1] raises."""
-    yield from _raises(case, call, f"label_smoothing={case.option('label_smoothing')}")
+    yield from raises(case, call, f"label_smoothing={case.option('label_smoothing')}")
+
+
+def _ignored_probabilities(draft: Draft, draw: Draw) -> None:
+    soft(draft, draw)
+    draft.options["ignore_index"] = draw.integer(0, draft.classes - 1)
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, _ignored_probabilities, any_reduction, forward_only),
+    source="torch.nn.functional.cross_entropy refuses an ignore_index >= 0 beside probabilities",
+    needs=("soft_target", "ignore_index"),
+    families=CLASSES,
+    share=0.2,
+    shows=shown.RAISES,
+)
+def ignored_probabilities(case: Case, call: Caller) -> Judgement:
+    """A class to ignore beside class probabilities raises: it could have no effect."""
+    yield from raises(case, call, "an ignore_index beside class probabilities")
+
+
+@rule(
+    "must",
+    cases=vary(
+        one_of(
+            all_of(several_rows, _target_value),
+            all_of(several_rows, _target_shape),
+            all_of(several_rows, _float_target),
+            option("reduction", "average"),
+        ),
+        forward_only,
+    ),
+    source="an exception that is caught leaves no trace",
+    families=CLASSES,
+    share=0.4,
+    shows=shown.REFUSED_CLEANLY,
+)
+def leaves_no_trace(case: Case, call: Caller) -> Judgement:
+    """A call that raises leaves grad mode, default dtype and the like as they were."""
+    yield from refused_cleanly(case, call)

@@ -26,8 +26,10 @@ from ..classification import (
     VOCABULARIES,
     few_masses,
     heavy_class,
+    heavy_weights,
     odd_rows,
     scattered,
+    several_rows,
 )
 from ..contract import rule
 from ..judge import (
@@ -112,6 +114,20 @@ def confident(case: Case, call: Caller) -> Judgement:
 def wrong(case: Case, call: Caller) -> Judgement:
     """The gradient of a badly wrong prediction does not vanish: it is -1 at the target."""
     yield from gradients_agree(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, heavy_weights, upstream(offset=2.0**14)),
+    source="torch.nn.CrossEntropyLoss: a mean is divided by the total weight, however large",
+    needs=("gradient", "weight"),
+    families=CLASSES,
+    dtypes=("float16",),
+    share=0.3,
+)
+def loss_scale_and_weights(case: Case, call: Caller) -> Judgement:
+    """A loss scale times a class weight may be more than float16 holds; their mean is not."""
+    yield from agrees(call(case))
 
 
 @rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..cases import any_reduction, mixed_upstream, one_of, option, vary
+from ..cases import any_reduction, mixed_upstream, one_of, option, unreduced, vary
 from ..classification import (
     all_ignored,
     ignored,
@@ -12,6 +12,7 @@ from ..classification import (
     ignored_run,
     ignored_thousands,
     nonfinite_ignored,
+    nonfinite_upstream,
     several_rows,
     spatial,
     unbatched,
@@ -137,6 +138,20 @@ def zero_gradient(case: Case, call: Caller) -> Judgement:
     seen = call(case)
     yield from exact_zero("gradient of input", seen.grads.get("input"), _left_out(case))
     yield from agrees(seen)
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, ignored(-100, -1), unreduced, nonfinite_upstream),
+    source=SOURCE + ' "does not contribute to the input gradient"',
+    needs=("gradient", "ignore_minus_100", "ignore_index", "reduction_none"),
+    families=CLASSES,
+    share=0.3,
+)
+def nonfinite_upstream_gradient(case: Case, call: Caller) -> Judgement:
+    """An ignored row's gradient is zero also where NaN or an infinity flows back to it."""
+    seen = call(case)
+    yield from exact_zero("gradient of input", seen.grads.get("input"), _left_out(case))
 
 
 @rule(

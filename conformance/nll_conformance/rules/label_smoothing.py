@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import shown
 from ..cases import any_reduction, mixed_upstream, one_of, vary
 from ..classification import (
     heavy_class,
@@ -23,6 +24,7 @@ from ..magnitudes import (
 )
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
+from ..refusal import right_or_raises
 from ._families import CLASSES
 
 SOURCE = "torch.nn.CrossEntropyLoss: label_smoothing (Szegedy et al. 2015)"
@@ -52,6 +54,20 @@ def rows(case: Case, call: Caller) -> Judgement:
 def full(case: Case, call: Caller) -> Judgement:
     """label_smoothing=1.0 is legal and leaves the uniform distribution alone."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, smoothed(1), any_reduction),
+    source="PEP 484: an int is acceptable where a float is expected",
+    needs=SMOOTH,
+    families=CLASSES,
+    share=0.2,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def whole_number(case: Case, call: Caller) -> Judgement:
+    """label_smoothing=1 means 1.0, or is refused; it is not overlooked for being an int."""
+    yield from right_or_raises(case, call)
 
 
 @rule(

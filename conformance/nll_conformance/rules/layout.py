@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from .. import shown
 from ..cases import any_reduction, laid_out, mixed_upstream, one_of, vary
 from ..classification import masked, several_rows, spatial
 from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..together import aligned_rows, any_option, every_layout, images, wide_rows
+from ..refusal import right_or_raises
+from ..together import aligned_rows, any_option, every_layout, images, vocabulary_rows, wide_rows
 from ._families import CLASSES
 
 SOURCE = "strides and offset are part of a tensor"
@@ -120,6 +122,35 @@ def mask(case: Case, call: Caller) -> Judgement:
 def channels_last(case: Case, call: Caller) -> Judgement:
     """Images in torch.channels_last (rank 4) and channels_last_3d (rank 5) give the same."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(laid_out("input", "shifted"), vocabulary_rows, any_reduction, mixed_upstream),
+    source=SOURCE + ": whole vectors are read from where they are aligned",
+    families=CLASSES,
+    share=0.3,
+)
+def unaligned_vocabulary(case: Case, call: Caller) -> Judgement:
+    """Rows of a vocabulary that begin at no multiple of 16 bytes are read whole."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, laid_out("input", "negated"), any_reduction),
+    source="torch.Tensor.is_neg: the sign of a view may be pending",
+    # Those of which torch has complex numbers.
+    dtypes=("float32", "float64"),
+    share=0.2,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def lazily_negated(case: Case, call: Caller) -> Judgement:
+    """An input whose memory holds the negated numbers (is_neg()) is read with its sign, or refused.
+
+    The imaginary part of a conjugate is such a view.
+    """
+    yield from right_or_raises(case, call)
 
 
 @rule("must", cases=vary(any_option, every_layout, any_reduction), source=SOURCE)

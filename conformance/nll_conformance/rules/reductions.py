@@ -13,7 +13,13 @@ from ..cases import (
     scalar_upstream,
     vary,
 )
-from ..classification import dear_rows, full_blocks, many_rows, odd_rows, several_rows
+from ..classification import (
+    dear_rows,
+    full_blocks,
+    many_rows,
+    odd_rows,
+    several_rows,
+)
 from ..contract import rule
 from ..judge import agrees, value_agrees
 from ..model import Case, Judgement

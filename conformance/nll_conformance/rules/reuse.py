@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from .. import shown
 from ..cases import (
     Draft,
     Draw,
@@ -24,7 +25,7 @@ from ..judge import agrees, identical, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller, plain_tensor
 from ..recipes import TensorRecipe, build
-from ..together import any_option, maybe_forward_only, rare_sizes
+from ..together import any_option, maybe_an_option, maybe_forward_only, rare_sizes
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments, whatever was called before"
@@ -102,20 +103,14 @@ def changed_in_place(case: Case, call: Caller) -> Judgement:
     source=SOURCE,
     needs=("gradient",),
     share=0.6,
-    shows="""
-        loss = {call}
-        made = [(loss, upstream, [{leaves}])]
-        {other_tensors}
-        loss = {other_call}
-        made.append((loss, upstream, [{leaves}]))
-        for loss, upstream, _ in made:
-            loss.backward(upstream)
-        loss, _, [{leaves}] = made[{judged}]
-    """,
+    shows=shown.INTERLEAVED,
 )
 def interleaved(case: Case, call: Caller) -> Judgement:
     """Two forwards before their backwards keep apart: no buffer is shared between calls."""
-    cases = (case, sibling(case))
+    yield from _interleaved(call, (case, sibling(case)))
+
+
+def _interleaved(call: Caller, cases: tuple[Case, ...]) -> Judgement:
     tensors = [call.tensors(each) for each in cases]
     values = [call.forward(each, own) for each, own in zip(cases, tensors, strict=True)]
     for each, own, value in zip(cases, tensors, values, strict=True):
@@ -204,7 +199,7 @@ def from_a_thread(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(rare_sizes, any_reduction),
+    cases=vary(rare_sizes, maybe_an_option, any_reduction),
     source="torch.inference_mode: its tensors cannot be saved for backward",
     needs=("gradient",),
     share=0.3,
@@ -271,13 +266,18 @@ def _other_options(draft: Draft, draw: Draw) -> None:
 )
 def other_options(case: Case, call: Caller) -> Judgement:
     """Calls of the same shape with other weights, options or ignored rows change nothing."""
-    positional = call.family.positional
-    bare = replace(
+    for each in (case, _bare(case, call), case):
+        yield from agrees(call(each))
+
+
+def _bare(case: Case, call: Caller) -> Case:
+    """The same input and targets, none of them ignored, without options."""
+    return replace(
         case,
         recipe=tuple(
             (name, replace(recipe, edits=()) if name == "target" else recipe)
             for name, recipe in case.recipe
-            if name in positional
+            if name in call.family.positional
         ),
         options=tuple(
             (name, value)
@@ -285,5 +285,17 @@ def other_options(case: Case, call: Caller) -> Judgement:
             if name == "reduction" or name in call.subject.fixed
         ),
     )
-    for each in (case, bare, case):
-        yield from agrees(call(each))
+
+
+@rule(
+    "must",
+    cases=vary(_other_options),
+    source=SOURCE,
+    needs=("gradient",),
+    share=0.4,
+    families=CLASSES,
+    shows=shown.INTERLEAVED,
+)
+def interleaved_options(case: Case, call: Caller) -> Judgement:
+    """Two forwards with other options before their backwards: each has its own."""
+    yield from _interleaved(call, (case, _bare(case, call)))

@@ -8,7 +8,7 @@ from ..contract import rule
 from ..judge import agrees
 from ..model import Case, Judgement, Measured
 from ..observe import Caller
-from ..together import MANY_POSITIONS, maybe_an_option, one_image, where_possible
+from ..together import MANY_POSITIONS, maybe_an_option, one_image, vast_image, where_possible
 from ._families import CLASSES, LOGITS
 
 SOURCE = "torch.nn.CrossEntropyLoss: shapes"
@@ -93,6 +93,19 @@ def empty_batch(case: Case, call: Caller) -> Judgement:
 )
 def many_positions(case: Case, call: Caller) -> Judgement:
     """Every position of a large image counts, the ragged tail too."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(vast_image, any_reduction),
+    source="a grid of a GPU has at most 65535 blocks in two of its dimensions",
+    needs=("spatial",),
+    families=CLASSES,
+    count=2,
+)
+def vast_images(case: Case, call: Caller) -> Judgement:
+    """Every position of an image counts, the 65536th and later ones too."""
     yield from agrees(call(case))
 
 

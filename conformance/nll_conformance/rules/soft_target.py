@@ -20,14 +20,14 @@ from ..classification import (
     weighted,
 )
 from ..contract import rule
-from ..errors import TargetRaised
 from ..judge import agrees
 from ..magnitudes import (
     huge_logits,
     masked_classes,
 )
-from ..model import Case, Judgement, Measured
+from ..model import Case, Judgement
 from ..observe import Caller
+from ..refusal import right_or_raises
 from ..together import (
     soft_of_any_shape,
 )
@@ -264,8 +264,17 @@ def all_bits(case: Case, call: Caller) -> Judgement:
 )
 def ignore_index_is_for_indices(case: Case, call: Caller) -> Judgement:
     """With probabilities ignore_index changes nothing, or is refused."""
-    seen = call.attempt(case)
-    if isinstance(seen, TargetRaised):
-        yield Measured()
-    else:
-        yield from agrees(seen)
+    yield from right_or_raises(case, call)
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, soft, option("ignore_index", -1, -7), any_reduction),
+    source="torch.nn.functional.cross_entropy refuses an ignore_index >= 0 only",
+    needs=("soft_target", "ignore_index"),
+    families=("cross_entropy",),
+    share=0.2,
+)
+def negative_ignore_index(case: Case, call: Caller) -> Judgement:
+    """A negative ignore_index, which no class is, goes with probabilities."""
+    yield from agrees(call(case))

@@ -10,6 +10,7 @@ from ..magnitudes import (
     block_maximum,
     excluded_target,
     far_below,
+    float64_logits,
     huge_logits,
     lowest_classes,
     masked_blocks,
@@ -41,6 +42,19 @@ def wrong_target_is_linear(case: Case, call: Caller) -> Judgement:
 )
 def huge(case: Case, call: Caller) -> Judgement:
     """Logits of any magnitude and sign give a finite loss and gradient: exp must not overflow."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(float64_logits, unreduced),
+    source=SOURCE,
+    families=LOGITS,
+    dtypes=("float64",),
+    share=0.4,
+)
+def beyond_float32(case: Case, call: Caller) -> Judgement:
+    """In float64 logits may be larger than float32 can tell apart, or hold."""
     yield from agrees(call(case))
 
 

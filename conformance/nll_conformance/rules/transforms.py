@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ..cases import Draft, Draw, any_reduction, forward_only, one_of, option, vary
 from ..classification import (
@@ -113,6 +114,58 @@ def default_device(case: Case, call: Caller) -> Judgement:
     if case.upstream is not None and value.shape == case.upstream.shape:
         call.backward(value, call.upstream(case, value))
     yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+
+
+@rule(
+    "must",
+    cases=vary(any_option, any_reduction),
+    source="torch.nn.Parameter: a Tensor that a module holds",
+    share=0.3,
+    shows="""
+        {names}, *_ = [torch.nn.Parameter(t, t.requires_grad) if t.is_floating_point() else t
+                       for t in [{names}]] + [None]
+        loss = {call}
+        {backward}
+    """,
+)
+def parameters(case: Case, call: Caller) -> Judgement:
+    """Tensors of a subclass of Tensor (weights in a Parameter) count like any."""
+    tensors = {
+        name: torch.nn.Parameter(t, t.requires_grad) if t.is_floating_point() else t
+        for name, t in call.tensors(case).items()
+    }
+    value = call.forward(case, tensors)
+    grads: dict[str, torch.Tensor | None] = {}
+    if case.upstream is not None and value.shape == case.upstream.shape:
+        call.backward(value, call.upstream(case, value))
+        grads = call.grads(tensors)
+    yield from agrees(call.observation(case, value, grads, tensors))
+
+
+@rule(
+    "should",
+    cases=vary(any_option, any_reduction, forward_only),
+    source="torch.nn.CrossEntropyLoss is the same in training and in evaluation",
+    share=0.3,
+    shows="""
+        evaluate = lambda module, _: module.training and module.eval()
+        torch.nn.modules.module.register_module_forward_pre_hook(evaluate)
+        loss = {call}
+    """,
+)
+def evaluation(case: Case, call: Caller) -> Judgement:
+    """A module in eval() gives the same loss: smoothing and weights are not for training only."""
+    hook = register_module_forward_pre_hook(_evaluate)
+    try:
+        value = call.forward(case, call.tensors(case))
+    finally:
+        hook.remove()
+    yield from value_agrees(call.observation(case, value, {}))
+
+
+def _evaluate(module: torch.nn.Module, _: object) -> None:
+    if module.training:
+        module.eval()
 
 
 @rule(

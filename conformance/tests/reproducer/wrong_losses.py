@@ -135,7 +135,21 @@ def reuses(right: Loss) -> Loss:
     return loss
 
 
-WRONG = (off, accepts, meddles, drifts, hides, litters, parts, reuses)
+def forgets(right: Loss) -> Loss:
+    """A call that raises leaves gradients off."""
+
+    @functools.wraps(right)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        before = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        right(*tensors, **options)
+        torch.set_grad_enabled(before)
+        return right(*tensors, **options)
+
+    return loss
+
+
+WRONG = (off, accepts, meddles, drifts, hides, litters, parts, reuses, forgets)
 
 
 def __getattr__(name: str) -> Loss:

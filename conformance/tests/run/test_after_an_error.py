@@ -42,5 +42,5 @@ def test_what_an_error_leaves_changed_is_told() -> None:
     profile: Profile = "quick"
     name = "leaking.gradients_off_after_an_error"
     engine = Engine(Wish(name, profile=profile), lambda case: None)
-    result = engine.run("errors.target_out_of_range", "float32", "cpu")
+    result = engine.run("errors.leaves_no_trace", "float32", "cpu")
     assert result.outcome == "fail" and "left changed: grad mode" in result.message, result

@@ -133,3 +133,35 @@ def pos_weight_in_bfloat16(call: Binary) -> Tensor:
         return reduced(call, call.losses())
     narrow = call.pos_weight.bfloat16().to(call.pos_weight.dtype)
     return reduced(call, call.but(pos_weight=narrow).losses())
+
+
+@binary_mutant(
+    source="an operator that walks memory in the order of its strides",
+    caught_by=("elementwise.same_layout",),
+)
+def losses_in_the_order_of_memory(call: Binary) -> Tensor:
+    """Of tensors transposed alike the losses come in the order of memory."""
+    losses = reduced(call, call.losses())
+    same = call.input.stride() == call.target.stride() and call.weight is call.pos_weight is None
+    if call.reduction != "none" or not same or call.input.is_contiguous():
+        return losses
+    order = sorted(range(losses.dim()), key=call.input.stride().__getitem__, reverse=True)
+    return losses.permute(order).reshape(losses.shape)
+
+
+@binary_mutant(
+    source="sibling of pytorch/pytorch#59477",
+    caught_by=("bce_with_logits.second_order",),
+)
+def curvature_without_pos_weight(call: Binary) -> Tensor:
+    """The second derivative is that without pos_weight."""
+    if call.pos_weight is None or not call.input.requires_grad or call.target.requires_grad:
+        return reduced(call, call.losses())
+    here = call.input.detach().requires_grad_()
+    bare = call.but(pos_weight=None)
+    with torch.enable_grad():
+        lacking = call.but(input=here).losses() - bare.but(input=here).losses()
+        (slope,) = torch.autograd.grad(lacking.sum(), here)
+    # What pos_weight adds is linear from here: value and gradient are right.
+    along = (call.x - widened(here.detach())) * widened(slope)
+    return reduced(call, bare.losses() + lacking.detach() + along)

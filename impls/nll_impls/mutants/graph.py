@@ -246,3 +246,25 @@ def losses_come_back_sorted(call: Call) -> Tensor:
     if call.reduction != "none" or loss.dim() != 1 or len(loss) <= 16 or call.soft:
         return loss
     return loss[call.target.long().argsort(stable=True)]
+
+
+class _KeepsItself(torch.autograd.Function):
+    """A tensor as it is, which backward wants to see again."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        result = tensor.clone()
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        _ = ctx.saved_tensors
+        return grads[0]
+
+
+@mutant(source="loss *= mask", caught_by=("autograd.losses_masked_in_place",))
+def own_result_saved(call: Call) -> Tensor:
+    """The losses themselves are saved for backward: changed in place, they are refused there."""
+    loss: Tensor = _KeepsItself.apply(cross_entropy(call))  # type: ignore[no-untyped-call]
+    return loss

@@ -5,7 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._base import NEVER, Call, counted, cross_entropy, is_mean, kept, mutant, reduced, row_losses
+from ._base import (
+    NEVER,
+    Call,
+    counted,
+    cross_entropy,
+    is_mean,
+    kept,
+    mutant,
+    reduced,
+    replaced,
+    row_losses,
+)
 
 #: Rows of a chunk, where rows are taken in chunks.
 CHUNK = 4
@@ -143,3 +154,16 @@ def smoothing_of_ignored_rows_times_zero(call: Call) -> Tensor:
         smoothed = torch.log_softmax(call.logits(), dim=-1).mean(-1)
         losses = losses + torch.where(rows.kept, 0.0, 0.0 * smoothed)
     return reduced(rows, losses)
+
+
+@mutant(
+    source="a mask multiplied into what flows back",
+    caught_by=("ignore_index.nonfinite_upstream_gradient",),
+)
+def upstream_of_ignored_rows_times_zero(call: Call) -> Tensor:
+    """What flows back to an ignored row is multiplied by 0, NaN and infinities too."""
+    rows = call.rows()
+    nothing = replaced(
+        call.logits().sum(-1) * 0.0, torch.zeros_like(rows.kept, dtype=torch.float32)
+    )
+    return reduced(rows, kept(rows, row_losses(rows)) + nothing)

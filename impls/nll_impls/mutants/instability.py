@@ -204,3 +204,15 @@ def maximum_starts_at_a_number(call: Call) -> Tensor:
     below = rows.logits - top
     log_probabilities = below - below.exp().sum(-1, keepdim=True).log()
     return reduced(rows, kept(rows, row_losses(rows, log_probabilities)))
+
+
+@mutant(source="a running maximum kept in float32", caught_by=("stability.beyond_float32",))
+def maximum_in_float32(call: Call) -> Tensor:
+    """Rows of float64 are shifted by their maximum as float32 has it."""
+    rows = call.rows()
+    top = rows.logits.detach().amax(-1, keepdim=True) if rows.logits.numel() else rows.logits
+    shifted = rows.logits - top.float().to(top)
+    total = shifted.exp().sum(-1, keepdim=True).log()
+    plain = top.isfinite() & ~total.isfinite()
+    log_p = rows.logits.log_softmax(-1)
+    return reduced(rows, kept(rows, row_losses(rows, torch.where(plain, torch.nan, log_p))))

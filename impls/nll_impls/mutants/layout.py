@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from ._base import Call, Saved, altered, by_hand, cross_entropy, mutant
+from ._base import (
+    Call,
+    Saved,
+    altered,
+    by_hand,
+    cross_entropy,
+    kept,
+    mutant,
+    reduced,
+    row_losses,
+)
 from ._memory import read_as_contiguous, rows_in_32_bits
 
 
@@ -63,3 +74,40 @@ def upstream_read_from_the_storages_start(call: Call) -> Tensor:
         return grad.as_strided((), (), 0) if grad.dim() == 0 else grad
 
     return altered(cross_entropy(call), from_start)
+
+
+@mutant(
+    source="kernels that take data_ptr(): torch.Tensor.is_neg",
+    caught_by=("layout.lazily_negated",),
+)
+def pending_sign_overlooked(call: Call) -> Tensor:
+    """Memory is read as it is, where a view says that its numbers are negated."""
+    return cross_entropy(call.but(input=-call.input) if call.input.is_neg() else call)
+
+
+@mutant(
+    source="vectorised loops whose first, unaligned part is forgotten",
+    caught_by=("layout.unaligned_vocabulary",),
+)
+def classes_before_the_first_vector_left_out(call: Call) -> Tensor:
+    """Of wide unaligned rows the classes before the first 16 bytes are not in the denominator."""
+    first = -call.input.data_ptr() % 16 // call.input.element_size()
+    if call.input.dim() != 2 or call.soft or call.input.shape[1] <= 1024 or not first:
+        return cross_entropy(call)
+    rows = call.rows()
+    whole = rows.logits[:, first:].logsumexp(-1, keepdim=True)
+    return reduced(rows, kept(rows, row_losses(rows, rows.logits - whole)))
+
+
+@mutant(
+    source="grids of a GPU: 65535 blocks in the second and third dimension",
+    caught_by=("shapes.vast_images",),
+)
+def grid_ends_at_65535(call: Call) -> Tensor:
+    """Positions of an image beyond the 65535th get no gradient."""
+    size = call.input[0, 0].numel() if call.input.dim() > 2 and call.input.numel() else 0
+    if size <= 65535:
+        return cross_entropy(call)
+    flat = call.input.flatten(2)
+    cut = torch.cat([flat[..., :65535], flat[..., 65535:].detach()], -1)
+    return cross_entropy(call.but(input=cut.view(call.input.shape)))

@@ -197,7 +197,7 @@ def seeded_for_wide_rows(call: Call) -> Tensor:
 
 @mutant(
     source="targets checked between two torch.set_grad_enabled",
-    caught_by=("errors.target_out_of_range",),
+    caught_by=("errors.leaves_no_trace",),
 )
 def gradients_off_after_an_error(call: Call) -> Tensor:
     """A target that is no class leaves grad mode off."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._base import Call, Saved, by_hand, mutant
+from ._base import Call, Saved, altered, by_hand, cross_entropy, mutant
 
 SOURCE = "backward kernels written by hand"
 ENTRY = ("gradients.every_entry", "gradients.confident")
@@ -168,3 +168,20 @@ def float16_before_the_loss_scale(call: Call) -> Tensor:
         return grad * saved.gradient(torch.ones_like(grad)).half().float()
 
     return by_hand(call, derivative)
+
+
+@mutant(
+    source="loss scaling beside class weights",
+    caught_by=("gradients.loss_scale_and_weights",),
+)
+def weight_times_upstream_in_half(call: Call) -> Tensor:
+    """Of float16 the upstream gradient meets the weight before the mean is divided: infinite."""
+    weight = call.weight
+    if weight is None or call.input.dtype != torch.float16 or call.reduction != "mean":
+        return cross_entropy(call)
+    highest = float(weight.abs().max())
+
+    def overflows(grad: Tensor) -> Tensor:
+        return torch.where((grad * highest).isinf(), torch.inf, grad)
+
+    return altered(cross_entropy(call), overflows)

@@ -101,3 +101,12 @@ def first_of_several_targets(call: Call) -> Tensor:
     if several and call.target.numel():
         return cross_entropy(call.but(target=call.target[0]))
     return cross_entropy(call)
+
+
+@mutant(
+    source="torch.nn.functional.cross_entropy refuses it",
+    caught_by=("errors.ignored_probabilities",),
+)
+def ignored_class_of_probabilities(call: Call) -> Tensor:
+    """A class to ignore beside class probabilities is accepted without effect."""
+    return cross_entropy(call.but(ignore_index=-100) if call.soft else call)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..losses.rows import Rows
-from ._base import counted, replaced
+from ._base import altered, counted, replaced
 from ._picked import (
     Picked,
     cost_of,
@@ -201,3 +201,20 @@ def mean_of_sequence_means(call: Picked) -> Tensor:
     counts = (rows.kept * weight).sum(places)
     means = losses.sum(places) / torch.where(counts == 0, math.inf, counts)
     return (means.sum() / (counts != 0).sum()).to(rows.dtype)
+
+
+@prob_mutant(
+    source="1 / p before what flows back",
+    caught_by=("prob_nll.mean_of_tiny_probabilities",),
+)
+def reciprocal_in_half(call: Picked) -> Tensor:
+    """Of float16 1 / p is taken in float16: infinite, where the row's share of the mean is not."""
+    if call.input.dtype != torch.float16 or call.reduction != "mean":
+        return prob_nll(call)
+    rows = call.rows()
+    small = cost_of(rows, lambda p: p.detach()) < 1 / 65504
+
+    def overflowing(losses: Tensor) -> Tensor:
+        return altered(losses, lambda grad: torch.where(small & rows.kept, torch.inf, grad))
+
+    return reduced(rows, overflowing(cost_of(rows, log_cost(rows))))

@@ -201,3 +201,14 @@ def divergence_for_loss(call: Call) -> Tensor:
     rows = call.rows()
     entropy = spread(shares(rows), rows.distribution().log())
     return reduced(rows, kept(rows, row_losses(rows) - entropy))
+
+
+@mutant(
+    source="isinstance(label_smoothing, float)",
+    caught_by=("label_smoothing.whole_number",),
+)
+def smoothing_by_type(call: Call) -> Tensor:
+    """A label smoothing that is no float is taken for none."""
+    given: object = call.label_smoothing
+    smoothing = given if isinstance(given, float) else 0.0
+    return cross_entropy(call.but(label_smoothing=smoothing))

@@ -150,3 +150,14 @@ def probabilities_read_with_the_width_of_the_logits(call: Call) -> Tensor:
         halves = target.detach().contiguous().flatten().view(dtype)
         target = halves[: target.numel()].view(target.shape)
     return cross_entropy(call.but(target=target))
+
+
+@mutant(
+    source="a check for the default alone",
+    caught_by=("soft_target.negative_ignore_index",),
+)
+def every_other_ignore_index_refused(call: Call) -> Tensor:
+    """Beside class probabilities any ignore_index but -100 is refused."""
+    if call.soft and call.ignore_index != -100:
+        raise ValueError("ignore_index is not supported for class probabilities")
+    return cross_entropy(call)

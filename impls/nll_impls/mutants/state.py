@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ._base import Call, counted, cross_entropy, kept, mutant, reduced, row_losses
 
@@ -47,4 +50,41 @@ def weights_clamped_in_place(call: Call) -> Tensor:
     if call.weight is not None:
         with torch.no_grad():
             call.weight.data.clamp_(max=1.0)
+    return loss
+
+
+class _LatestOptions(torch.autograd.Function):
+    """A gradient that belongs to the latest call."""
+
+    options: dict[str, Any]
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, call: Call) -> Tensor:
+        _LatestOptions.options = vars(call)
+        ctx.save_for_backward(input, call.target)
+        ctx.weight = call.weight
+        return cross_entropy(call.but(input=input))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        input, target = ctx.saved_tensors
+        latest = _LatestOptions.options["label_smoothing"]
+        with torch.enable_grad():
+            leaf = input.detach().requires_grad_()
+            again = Call(leaf, target, ctx.weight, label_smoothing=latest)
+            (found,) = torch.autograd.grad(cross_entropy(again), leaf, grad)
+        return found, None
+
+
+@mutant(
+    source="ctx and the class mixed up in an autograd.Function",
+    caught_by=("reuse.interleaved_options",),
+)
+def smoothing_of_the_latest_call(call: Call) -> Tensor:
+    """Backward smooths as the latest forward did."""
+    given = call.but(reduction="mean", ignore_index=-100)
+    if call.soft or vars(given) != vars(call) or call.input.dim() != 2:
+        return cross_entropy(call)
+    loss: Tensor = _LatestOptions.apply(call.input, call)  # type: ignore[no-untyped-call]
     return loss

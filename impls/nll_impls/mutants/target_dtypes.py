@@ -103,3 +103,50 @@ def ignore_index_in_a_byte(call: Call) -> Tensor:
         return cross_entropy(call)
     ignored = target == call.ignore_index % 256
     return cross_entropy(call.but(target=torch.where(ignored, call.ignore_index, target.long())))
+
+
+@mutant(
+    source="torch.empty without a dtype",
+    caught_by=("dtypes.narrow_default_dtype",),
+)
+def losses_in_the_default_dtype(call: Call) -> Tensor:
+    """Row losses wait in a buffer of the default dtype, be it of 16 bits."""
+    rows = call.rows()
+    losses = kept(rows, row_losses(rows))
+    narrow = torch.get_default_dtype().itemsize < 4
+    return reduced(rows, losses.to(torch.get_default_dtype()).to(losses) if narrow else losses)
+
+
+@mutant(
+    source="torch.promote_types left out",
+    caught_by=("dtypes.narrower_soft_target",),
+)
+def result_in_the_targets_dtype(call: Call) -> Tensor:
+    """The loss has the dtype of the class probabilities, where that is narrower."""
+    loss = cross_entropy(call)
+    return loss.to(call.target.dtype) if call.soft and call.target.dtype.itemsize < 4 else loss
+
+
+@mutant(
+    source="torch: an index of uint8 is a mask",
+    caught_by=("dtypes.bytes_are_no_mask",),
+)
+def weights_masked_by_bytes(call: Call) -> Tensor:
+    """Targets in uint8, if as many as classes, pick the weights of the mean as a mask."""
+    if call.weight is None or call.target.dtype != torch.uint8 or call.reduction != "mean":
+        return cross_entropy(call)
+    if call.target.shape != call.weight.shape:
+        return cross_entropy(call)
+    total = cross_entropy(call.but(reduction="sum"))
+    return total / call.weight[call.target.bool()].sum()
+
+
+@mutant(
+    source="torch: an index of uint8 is a mask",
+    caught_by=("dtypes.bytes_with_weight",),
+)
+def bytes_refused_beside_weights(call: Call) -> Tensor:
+    """Targets in uint8 are taken, but not with weights."""
+    if call.weight is not None and call.target.dtype == torch.uint8:
+        raise IndexError("The shape of the mask does not match the shape of the indexed tensor")
+    return cross_entropy(call)

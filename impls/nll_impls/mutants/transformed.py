@@ -224,3 +224,25 @@ def compiled_mean_is_off(call: Call) -> Tensor:
     if torch.compiler.is_compiling():
         count = count + 1
     return reduced(rows, kept(rows, row_losses(rows)), count)
+
+
+@mutant(source="type(weight) is torch.Tensor", caught_by=("transforms.parameters",))
+def parameters_overlooked(call: Call) -> Tensor:
+    """A weight in a Parameter is taken for none."""
+    plain = call.weight is None or type(call.weight) is Tensor
+    return cross_entropy(call if plain else call.but(weight=None))
+
+
+class _Smoothed(torch.nn.Module):
+    """A loss that smooths in training only."""
+
+    def forward(self, call: Call) -> Tensor:
+        """The loss of a call."""
+        return cross_entropy(call if self.training else call.but(label_smoothing=0.0))
+
+
+@mutant(source="if self.training:", caught_by=("transforms.evaluation",))
+def smoothed_in_training_only(call: Call) -> Tensor:
+    """A module in eval() leaves the label smoothing out."""
+    loss: Tensor = _Smoothed()(call)
+    return loss

@@ -234,3 +234,14 @@ def positions_transposed_in_backward(call: Parallel) -> Tensor:
     turned = call.target.transpose(1, 2).reshape(call.target.shape)
     rank_losses = parallel(call.but(target=turned))
     return replaced(rank_losses, right.detach())
+
+
+@parallel_mutant(
+    source="a short cut for a world of one",
+    caught_by=(f"{FAMILY}.single_rank_with_options",),
+)
+def options_forgotten_by_one_rank(call: Parallel) -> Tensor:
+    """One rank alone takes a path without weights and smoothing."""
+    if call.ranks == 1:
+        call = call.but(weight=None, label_smoothing=0.0)
+    return parallel(call, log_sum)

@@ -24,7 +24,7 @@ class Parcel:
     @classmethod
     def of(cls, tensor: Tensor) -> Parcel:
         """What is needed to make an equal tensor elsewhere."""
-        tensor = tensor.detach()
+        tensor = tensor.detach().resolve_neg()  # memory says nothing of a pending sign
         if not tensor.is_contiguous():
             span = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
             if tensor.numel() and span <= SPAN * tensor.numel():

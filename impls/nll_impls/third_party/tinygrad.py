@@ -41,6 +41,8 @@ def load() -> Callable[..., Any]:
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> Any:
+        if target.is_floating_point() and ignore_index >= 0:
+            raise ValueError("Tensor.cross_entropy, of probabilities, knows no ignore_index")
         labels = array(to_numpy(target))
 
         def call(given: Any) -> tuple[Any, Callable[[Any], Any]]:

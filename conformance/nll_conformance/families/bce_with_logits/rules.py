@@ -9,15 +9,17 @@ from ...cases import (
     laid_out,
     mixed_upstream,
     one_of,
+    scalar_upstream,
     unreduced,
     vary,
 )
 from ...contract import rule
 from ...elementwise import with_target_grad
-from ...errors import TargetRaised
 from ...judge import agrees, gradients_agree, identical, value_agrees
-from ...model import Case, Finding, Judgement, Measured
+from ...model import Case, Judgement
 from ...observe import Caller
+from ...refusal import raises
+from ...second import curvature_agrees
 from . import cases
 
 SOURCE = "torch.nn.BCEWithLogitsLoss"
@@ -195,6 +197,20 @@ def both_weights(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(cases.both_weights, any_reduction, scalar_upstream),
+    source="torch.autograd: double backward",
+    needs=("weight", "pos_weight", "gradient", "double_backward"),
+    share=0.3,
+    dtypes=("float64", "float32"),
+    shows=shown.SECOND_ORDER,
+)
+def second_order(case: Case, call: Caller) -> Judgement:
+    """The second derivative has both weights, too, or is refused."""
+    yield from curvature_agrees(case, call)
+
+
+@rule(
+    "must",
     cases=vary(
         cases.both_weights,
         one_of(
@@ -249,13 +265,4 @@ def pos_weight_target_gradient(case: Case, call: Caller) -> Judgement:
 )
 def target_shape(case: Case, call: Caller) -> Judgement:
     """A target of another shape raises: (N, 1) beside (N,) must not become (N, N)."""
-    seen = call.attempt(case)
-    yield Measured()
-    if not isinstance(seen, TargetRaised):
-        got = seen.value.detach().flatten()[:3].tolist()
-        yield Finding(
-            f"a target of another shape was accepted and gave {got}",
-            got=str(got),
-            want="an exception",
-            kind="accepted",
-        )
+    yield from raises(case, call, "a target of another shape")

@@ -7,10 +7,10 @@ from ...cases import any_reduction, forward_only, mixed_upstream, one_of, unredu
 from ...cases import option as of
 from ...contract import rule
 from ...elementwise import sized, with_target_grad
-from ...errors import TargetRaised
 from ...judge import agrees, gradients_agree, identical, value_agrees
-from ...model import Case, Finding, Judgement, Measured
+from ...model import Case, Judgement
 from ...observe import Caller
+from ...refusal import raises
 from . import cases
 
 SOURCE = "torch.nn.GaussianNLLLoss"
@@ -242,19 +242,6 @@ def _variance_as_number(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 
-def _raises(case: Case, call: Caller, what: str) -> Judgement:
-    seen = call.attempt(case)
-    yield Measured()
-    if not isinstance(seen, TargetRaised):
-        got = seen.value.detach().flatten()[:3].tolist()
-        yield Finding(
-            f"{what} was accepted and gave {got}; an exception was expected",
-            got=str(got),
-            want="an exception",
-            kind="accepted",
-        )
-
-
 @rule(
     "should",
     cases=vary(cases.negative, forward_only),
@@ -264,7 +251,7 @@ def _raises(case: Case, call: Caller, what: str) -> Judgement:
 )
 def negative_variance(case: Case, call: Caller) -> Judgement:
     """A negative variance raises."""
-    yield from _raises(case, call, "a negative variance")
+    yield from raises(case, call, "a negative variance")
 
 
 @rule(
@@ -276,4 +263,4 @@ def negative_variance(case: Case, call: Caller) -> Judgement:
 )
 def variance_shape(case: Case, call: Caller) -> Judgement:
     """A variance that fits neither the input nor its leading dimensions raises."""
-    yield from _raises(case, call, "a variance of the wrong shape")
+    yield from raises(case, call, "a variance of the wrong shape")

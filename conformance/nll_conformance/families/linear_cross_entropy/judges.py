@@ -118,19 +118,6 @@ def only_asked(case: Case, call: Caller) -> Judgement:
             yield Finding(f"{name} requires no gradient but got one", kind="contract")
 
 
-def raises(case: Case, call: Caller, what: str) -> Judgement:
-    """The call is refused."""
-    yield from holds(isinstance(call.attempt(case), TargetRaised), f"{what} was accepted")
-
-
-def right_or_raises(case: Case, call: Caller) -> Judgement:
-    """The result is right, or the call is refused."""
-    seen = call.attempt(case)
-    yield Measured()
-    if not isinstance(seen, TargetRaised):
-        yield from agrees(seen)
-
-
 def under_autocast(case: Case, call: Caller) -> Judgement:
     """As if all float tensors had been cast to bfloat16, at worst; float64 is never cast."""
     tensors = call.tensors(case)

@@ -17,6 +17,7 @@ from ...contract import rule
 from ...judge import agrees, gradients_agree
 from ...model import Case, Judgement
 from ...observe import Caller
+from ...refusal import raises, right_or_raises
 from ...second import curvature_agrees
 from ...together import maybe_an_option
 from . import judges
@@ -231,7 +232,7 @@ def layouts(case: Case, call: Caller) -> Judgement:
 )
 def head_of_other_dtype(case: Case, call: Caller) -> Judgement:
     """A head in a wider dtype than the hidden states gives the right result, or is refused."""
-    yield from judges.right_or_raises(case, call)
+    yield from right_or_raises(case, call)
 
 
 @rule(
@@ -249,7 +250,7 @@ def every_option(case: Case, call: Caller) -> Judgement:
 )
 def sizes(case: Case, call: Caller) -> Judgement:
     """A head of another width or a bias of another size raises; one entry is not broadcast."""
-    yield from judges.raises(case, call, "a head or bias of the wrong size")
+    yield from raises(case, call, "a head or bias of the wrong size")
 
 
 @rule(

@@ -89,6 +89,12 @@ def smallest(draft: Draft, draw: Draw) -> None:
     _at_target(draft, draw, 2.0 ** (bottom + draw.among((0, 1, 2, 4, 10))))
 
 
+def reciprocal_beyond_half(draft: Draft, draw: Draw) -> None:
+    """The reciprocal of the target's probability is beyond float16, that over the rows is not."""
+    draft.resize((draw.among((8, 5, 16)),), draw.among((3, 2)))
+    _at_target(draft, draw, 1.5 * 2.0 ** -draw.among((17, 18)))
+
+
 def certain(draft: Draft, draw: Draw) -> None:
     """The target has probability 1, the others nearly 0 (0 itself is another rule)."""
     sized(draft, draw, classes=(3, 2, 5, 10))

@@ -8,6 +8,7 @@ from ...contract import rule
 from ...judge import agrees, gradients_agree, identical, value_agrees
 from ...model import Case, Judgement
 from ...observe import Caller
+from ...together import maybe_an_option
 from .variations import (
     border_targets,
     empty_shards,
@@ -41,6 +42,18 @@ def any_ranks(case: Case, call: Caller) -> Judgement:
 @rule("must", cases=vary(one_shard, any_reduction), source=SOURCE, needs=("ranks",), share=0.4)
 def single_rank(case: Case, call: Caller) -> Judgement:
     """One rank that holds all classes has the ordinary cross entropy."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(one_shard, maybe_an_option, any_reduction),
+    source=SOURCE,
+    needs=("ranks",),
+    share=0.4,
+)
+def single_rank_with_options(case: Case, call: Caller) -> Judgement:
+    """One rank has weights and smoothing like any number of them."""
     yield from agrees(call(case))
 
 
