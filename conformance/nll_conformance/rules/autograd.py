@@ -295,7 +295,7 @@ def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "should",
+    "must",
     cases=vary(several_rows),
     source="torch.autograd: saved tensors are version checked",
     needs=GRADIENT,
