@@ -20,6 +20,7 @@ ORDER = (
     "dtypes",
     "splits",
     "reuse",
+    "training",
     "side_effects",
     "transforms",
     "determinism",

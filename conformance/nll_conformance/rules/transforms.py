@@ -13,7 +13,7 @@ from ..classification import (
 )
 from ..contract import rule
 from ..errors import TargetRaised
-from ..judge import agrees, compare, holds, truth_of, value_agrees
+from ..judge import agrees, compare, gradients_agree, holds, truth_of, value_agrees
 from ..magnitudes import (
     masked_classes,
 )
@@ -231,6 +231,35 @@ def vmap(case: Case, call: Caller) -> Judgement:
 
     value = call.guard("vmap", lambda: torch.func.vmap(row)(*tensors.values()))
     yield from value_agrees(call.observation(case, value, {}, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(one_of(several_rows, ignored_rows), option("reduction", "none")),
+    source="torch.func: per-sample gradients are vmap of grad",
+    needs=("vmap", "unbatched", "reduction_none", "gradient"),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.4,
+    shows="""
+        def row({names}):
+            return {call}
+        input.grad = torch.func.vmap(torch.func.grad(row))({names})
+    """,
+)
+def per_sample_gradients(case: Case, call: Caller) -> Judgement:
+    """torch.func.vmap of torch.func.grad gives each row's own gradient, or is refused."""
+    tensors = call.tensors(case)
+
+    def row(*arguments: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, dict(zip(tensors, arguments, strict=True)))
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    each = torch.func.vmap(torch.func.grad(row))
+    grad = call.guard("vmap of grad", lambda: each(*tensors.values()))
+    bare = replace(case, upstream=None)
+    value = call.forward(bare, tensors).detach()
+    yield from gradients_agree(call.observation(case, value, {"input": grad}, tensors))
 
 
 @rule(

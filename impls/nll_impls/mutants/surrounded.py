@@ -1,0 +1,129 @@
+"""Right when called plainly; what training code puts around the call, it does not stand."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._base import Call, altered, counted, cross_entropy, is_mean, kept, mutant, reduced, row_losses
+
+_TURN = itertools.count()
+_LOCAL = threading.local()
+
+
+@mutant(
+    source="kernels chosen by what was measured so far, under torch.utils.checkpoint",
+    caught_by=("training.checkpointed",),
+)
+def another_path_every_second_time(call: Call) -> Tensor:
+    """Every second call saves a tensor more for backward, which a checkpoint takes for an error."""
+    losses = cross_entropy(call)
+    return losses * torch.ones_like(losses) if next(_TURN) % 2 else losses
+
+
+class _CompletedLater(torch.autograd.Function):
+    """A tensor as it is, times what is saved."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return tensor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return grads[0] * factor, None
+
+
+@mutant(
+    source="writes through .data, which no version counts, under save_on_cpu",
+    caught_by=("training.saved_elsewhere",),
+)
+def saved_before_it_is_complete(call: Call) -> Tensor:
+    """What backward multiplies by is saved first and completed then, past the version counter."""
+    loss = cross_entropy(call)
+    factor = torch.zeros((), dtype=loss.dtype)
+    result: Tensor = _CompletedLater.apply(loss, factor)  # type: ignore[no-untyped-call]
+    factor.data.fill_(1.0)
+    return result
+
+
+@mutant(source="0 * NaN, masked afterwards", caught_by=("training.anomaly_mode",))
+def nan_on_the_way_of_ignored_rows(call: Call) -> Tensor:
+    """What flows back to ignored rows is NaN for a while, until a mask makes it 0."""
+    rows = call.rows()
+    losses = altered(row_losses(rows), lambda grad: torch.where(rows.kept, grad, 0.0))
+    losses = altered(losses, lambda grad: torch.where(rows.kept, grad, torch.nan))
+    return reduced(rows, kept(rows, losses))
+
+
+@mutant(
+    source="a context kept in a threading.local",
+    caught_by=("training.backward_from_a_thread",),
+)
+def count_of_this_thread(call: Call) -> Tensor:
+    """The gradient of the mean is divided by a number that only the thread of forward knows."""
+    rows = call.rows()
+    if not is_mean(rows):
+        return cross_entropy(call)
+    count = counted(rows)
+    _LOCAL.known = True
+
+    def scaled(grad: Tensor) -> Tensor:
+        return grad if getattr(_LOCAL, "known", False) else grad * count
+
+    return altered(cross_entropy(call), scaled)
+
+
+class _FirstOfBatch(torch.autograd.Function):
+    """A tensor as it is; under vmap all are taken for the first."""
+
+    @staticmethod
+    def forward(tensor: Tensor) -> Tensor:
+        return tensor.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+    @staticmethod
+    def vmap(_info: Any, in_dims: tuple[int | None], tensor: Tensor) -> tuple[Tensor, None]:
+        """The first alone."""
+        first = tensor if in_dims[0] is None else tensor.select(in_dims[0], 0)
+        return first.clone(), None
+
+
+class _Gradient(torch.autograd.Function):
+    """A tensor as it is, whose gradient under vmap is that of the first."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tensor: Tensor) -> Tensor:
+        return tensor.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return _FirstOfBatch.apply(grads[0])  # type: ignore[no-untyped-call,no-any-return]
+
+
+@mutant(
+    source="a vmap rule that forgets the batch, in backward",
+    caught_by=("transforms.per_sample_gradients",),
+)
+def first_gradient_for_all(call: Call) -> Tensor:
+    """Of gradients per sample the first is taken for all."""
+    logits: Tensor = _Gradient.apply(call.input)  # type: ignore[no-untyped-call]
+    return cross_entropy(call.but(input=logits))
