@@ -151,6 +151,16 @@ def ignored_class(draft: Draft, draw: Draw) -> None:
     draft.edit("target", *((row, float(index)) for row in some_rows(draft, draw)))
 
 
+def ignored_neighbour(draft: Draft, draw: Draw) -> None:
+    """The ignore index is a high class; those beside it are targets, too."""
+    index = draw.among((4096, 2048, 512))
+    draft.resize((4,), min(index + 4, draft.context.max_elements // 4))
+    index = min(index, draft.classes - 2)
+    draft.options["ignore_index"] = index
+    targets = (index + 1, index, index - 1, index + 1)
+    draft.edit("target", *((place(draft, i), float(t)) for i, t in enumerate(targets)))
+
+
 def all_ignored(draft: Draft, draw: Draw) -> None:
     """Every row is ignored."""
     draft.options["ignore_index"] = index = draw.among((IGNORED, 0, -1))

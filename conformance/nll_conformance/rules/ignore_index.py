@@ -9,6 +9,7 @@ from ..classification import (
     all_ignored,
     ignored,
     ignored_class,
+    ignored_neighbour,
     ignored_run,
     ignored_thousands,
     nonfinite_ignored,
@@ -98,6 +99,19 @@ def above_range(case: Case, call: Caller) -> Judgement:
 )
 def beyond_32_bits(case: Case, call: Caller) -> Judgement:
     """Targets and ignore index are not narrowed to 32 bits."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(ignored_neighbour, any_reduction),
+    source="targets and ignore_index are 64-bit integers",
+    needs=IGNORE,
+    families=CLASSES,
+    share=0.3,
+)
+def neighbours(case: Case, call: Caller) -> Judgement:
+    """Classes beside a high ignore index count: it is compared as an integer, not in 16 bits."""
     yield from agrees(call(case))
 
 

@@ -167,3 +167,16 @@ def upstream_of_ignored_rows_times_zero(call: Call) -> Tensor:
         call.logits().sum(-1) * 0.0, torch.zeros_like(rows.kept, dtype=torch.float32)
     )
     return reduced(rows, kept(rows, row_losses(rows)) + nothing)
+
+
+@mutant(
+    source="masks computed in the dtype of what they multiply",
+    caught_by=("ignore_index.neighbours",),
+)
+def compared_in_the_logits_dtype(call: Call) -> Tensor:
+    """Targets are compared with ignore_index in the dtype of the logits: neighbours are equal."""
+    if call.soft:
+        return cross_entropy(call)
+    index = torch.tensor(call.ignore_index)
+    equal = call.target.to(call.input.dtype) == index.to(call.input.dtype)
+    return cross_entropy(call.but(target=torch.where(equal, index, call.target.long())))
