@@ -155,7 +155,7 @@ def zero_gradient(case: Case, call: Caller) -> Judgement:
 
 
 @rule(
-    "must",
+    "should",
     cases=vary(several_rows, ignored(-100, -1), unreduced, nonfinite_upstream),
     source=SOURCE + ' "does not contribute to the input gradient"',
     needs=("gradient", "ignore_minus_100", "ignore_index", "reduction_none"),
@@ -163,7 +163,10 @@ def zero_gradient(case: Case, call: Caller) -> Judgement:
     share=0.3,
 )
 def nonfinite_upstream_gradient(case: Case, call: Caller) -> Judgement:
-    """An ignored row's gradient is zero also where NaN or an infinity flows back to it."""
+    """An ignored row's gradient is zero also where NaN or an infinity flows back to it.
+
+    Who finds gradients in forward multiplies a zero by it.
+    """
     seen = call(case)
     yield from exact_zero("gradient of input", seen.grads.get("input"), _left_out(case))
 
