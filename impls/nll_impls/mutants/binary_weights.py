@@ -157,11 +157,11 @@ def curvature_without_pos_weight(call: Binary) -> Tensor:
     """The second derivative is that without pos_weight."""
     if call.pos_weight is None or not call.input.requires_grad or call.target.requires_grad:
         return reduced(call, call.losses())
-    here = call.input.detach().requires_grad_()
+    here = call.x.detach().requires_grad_()
     bare = call.but(pos_weight=None)
     with torch.enable_grad():
         lacking = call.but(input=here).losses() - bare.but(input=here).losses()
         (slope,) = torch.autograd.grad(lacking.sum(), here)
     # What pos_weight adds is linear from here: value and gradient are right.
-    along = (call.x - widened(here.detach())) * widened(slope)
+    along = (call.x - here.detach()) * slope
     return reduced(call, bare.losses() + lacking.detach() + along)

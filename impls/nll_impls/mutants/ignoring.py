@@ -163,6 +163,8 @@ def smoothing_of_ignored_rows_times_zero(call: Call) -> Tensor:
 def upstream_of_ignored_rows_times_zero(call: Call) -> Tensor:
     """What flows back to an ignored row is multiplied by 0, NaN and infinities too."""
     rows = call.rows()
+    if call.reduction != "none":
+        return cross_entropy(call)
     nothing = replaced(
         call.logits().sum(-1) * 0.0, torch.zeros_like(rows.kept, dtype=torch.float32)
     )
