@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -155,17 +157,27 @@ def parameters(case: Case, call: Caller) -> Judgement:
 )
 def evaluation(case: Case, call: Caller) -> Judgement:
     """A module in eval() gives the same loss: smoothing and weights are not for training only."""
-    hook = register_module_forward_pre_hook(_evaluate)
-    try:
+    with _in_evaluation():
         value = call.forward(case, call.tensors(case))
-    finally:
-        hook.remove()
     yield from value_agrees(call.observation(case, value, {}))
 
 
-def _evaluate(module: torch.nn.Module, _: object) -> None:
-    if module.training:
+@contextmanager
+def _in_evaluation() -> Iterator[None]:
+    """Every module that is called is in eval() while it is."""
+    trained: list[torch.nn.Module] = []
+
+    def evaluate(module: torch.nn.Module, _: object) -> None:
+        trained.extend(each for each in module.modules() if each.training)
         module.eval()
+
+    hook = register_module_forward_pre_hook(evaluate)
+    try:
+        yield
+    finally:
+        hook.remove()
+        for module in trained:  # the target itself, maybe
+            module.training = True
 
 
 @rule(
