@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -103,11 +104,13 @@ def anomaly_mode(case: Case, call: Caller) -> Judgement:
 
 @contextmanager
 def _anomaly_mode() -> Iterator[None]:
-    """detect_anomaly without the warning that it is slow."""
+    """detect_anomaly without its warnings, of being slow and of where the NaN is."""
     before = torch.is_anomaly_enabled()
     torch.autograd.set_detect_anomaly(True)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         torch.autograd.set_detect_anomaly(before)
 

@@ -173,3 +173,12 @@ def single_number_without_constant(call: Gaussian) -> Tensor:
 def no_floor_taken_for_the_default(call: Gaussian) -> Tensor:
     """An eps of 0 is taken for none given: the floor stays at 1e-6."""
     return reduced(call, call.but(eps=call.eps or 1e-6).losses())
+
+
+@gaussian_mutant(source=FORMULA, caught_by=("gaussian_nll.square_beyond_half",))
+def square_overflows_in_half(call: Gaussian) -> Tensor:
+    """The square of a residual is infinite where float16 cannot hold it."""
+    if call.input.dtype != torch.float16:
+        return reduced(call, call.losses())
+    beyond = call.residual().square() > torch.finfo(torch.float16).max
+    return reduced(call, torch.where(beyond, torch.inf, call.losses()))

@@ -162,3 +162,11 @@ def stirling_masked_afterwards(call: Poisson) -> Tensor:
         return reduced(call, call.losses())
     term = y * y.log() - y + (2 * math.pi * y).log() / 2
     return reduced(call, call.plain() + torch.where(y > 1, term, 0.0))
+
+
+@poisson_mutant(source="a buffer like the counts", caught_by=("poisson_nll.full_of_integers",))
+def stirling_in_the_dtype_of_counts(call: Poisson) -> Tensor:
+    """Stirling's term is cut to a whole number where the counts are integers."""
+    if call.target.is_floating_point() or not call.full:
+        return reduced(call, call.losses())
+    return reduced(call, call.plain() + stirling(call.y).to(call.target.dtype))

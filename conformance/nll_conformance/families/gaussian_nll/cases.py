@@ -79,6 +79,12 @@ def large_residuals(draft: Draft, draw: Draw) -> None:
     draft.change("input", offset=draw.among(offsets))
 
 
+def residuals_beyond_half(draft: Draft, draw: Draw) -> None:
+    """Residuals whose squares are beyond float16, and variances that bring them back."""
+    draft.change("input", offset=draw.among((1000.0, -600.0, 2000.0)))
+    draft.change("var", scale=9, offset=4096.0)
+
+
 def close_prediction(draft: Draft, draw: Draw) -> None:
     """Input and target far from zero and near each other: only their difference counts."""
     offset = draw.among((64.0, -64.0, 1024.0, 16.0))

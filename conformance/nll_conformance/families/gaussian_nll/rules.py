@@ -63,6 +63,18 @@ def large_quotient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(cases.residuals_beyond_half, unreduced),
+    source=SOURCE,
+    dtypes=("float16",),
+    share=0.3,
+)
+def square_beyond_half(case: Case, call: Caller) -> Judgement:
+    """The square of a residual may be more than float16 holds where its quotient is not."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
     cases=vary(of("full", True), any_reduction, mixed_upstream),
     source=SOURCE,
     needs=("full",),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ... import shown
 from ...cases import Variation, any_reduction, forward_only, mixed_upstream, one_of, unreduced, vary
 from ...cases import option as of
 from ...contract import rule
-from ...elementwise import with_target_grad
+from ...elementwise import integer_target, with_target_grad
 from ...judge import agrees, gradients_agree, value_agrees
 from ...model import Case, Judgement
 from ...observe import Caller
+from ...refusal import right_or_raises
 from . import cases
 
 SOURCE = "torch.nn.PoissonNLLLoss"
@@ -156,6 +158,21 @@ def no_stirling_up_to_one(case: Case, call: Caller) -> Judgement:
 def full(case: Case, call: Caller) -> Judgement:
     """Each element has its own Stirling term, whatever its neighbours; the gradient has none."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(integer_target, FULL, any_reduction),
+    source=STIRLING + "; counts are whole numbers",
+    needs=("full",),
+    share=0.4,
+    # Beside float64 PyTorch takes the logarithm of integers in float32.
+    dtypes=("float32", "bfloat16", "float16"),
+    shows=shown.RIGHT_OR_RAISES,
+)
+def full_of_integers(case: Case, call: Caller) -> Judgement:
+    """Counts in an integer dtype have the same Stirling term, unrounded, or are refused."""
+    yield from right_or_raises(case, call)
 
 
 @rule(
