@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
+import weakref
 from typing import Any
 
 import torch
@@ -11,18 +11,19 @@ from torch import Tensor
 
 from ._base import Call, altered, counted, cross_entropy, is_mean, kept, mutant, reduced, row_losses
 
-_TURN = itertools.count()
 _LOCAL = threading.local()
 
 
 @mutant(
-    source="kernels chosen by what was measured so far, under torch.utils.checkpoint",
+    source="what is set up at the first call with a tensor, under torch.utils.checkpoint",
     caught_by=("training.checkpointed",),
 )
-def another_path_every_second_time(call: Call) -> Tensor:
-    """Every second call saves a tensor more for backward, which a checkpoint takes for an error."""
+def another_path_the_second_time(call: Call) -> Tensor:
+    """A second call with the same logits saves a tensor less, which a checkpoint refuses."""
     losses = cross_entropy(call)
-    return losses * torch.ones_like(losses) if next(_TURN) % 2 else losses
+    again = _LOCAL.logits() is call.input if hasattr(_LOCAL, "logits") else False
+    _LOCAL.logits = weakref.ref(call.input)
+    return losses if again else losses * torch.ones_like(losses)
 
 
 class _CompletedLater(torch.autograd.Function):
