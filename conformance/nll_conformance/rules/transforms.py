@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -180,6 +180,18 @@ def _in_evaluation() -> Iterator[None]:
             module.training = True
 
 
+def _by_position(case: Case, call: Caller, names: Iterable[str]) -> Callable[..., torch.Tensor]:
+    """The bare call as a function of its tensors alone."""
+    bare = call.invoke
+
+    def loss(*arguments: torch.Tensor) -> torch.Tensor:
+        value = bare(case, dict(zip(names, arguments, strict=True)))
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    return loss
+
+
 @rule(
     "must",
     cases=vary(several_rows, any_reduction),
@@ -199,14 +211,8 @@ def _in_evaluation() -> Iterator[None]:
 def compiled(case: Case, call: Caller) -> Judgement:
     """torch.compile gives the same loss and gradient, or refuses."""
     torch.compiler.reset()
-    bare = call.invoke
     tensors = call.tensors(case)
-
-    def loss(*arguments: torch.Tensor) -> torch.Tensor:
-        value = bare(case, dict(zip(tensors, arguments, strict=True)))
-        assert isinstance(value, torch.Tensor)
-        return value
-
+    loss = _by_position(case, call, tensors)
     value = call.guard("the compiled call", lambda: torch.compile(loss)(*tensors.values()))
     grads: dict[str, torch.Tensor | None] = {}
     if case.upstream is not None and value.shape == case.upstream.shape:
@@ -236,12 +242,9 @@ def vmap(case: Case, call: Caller) -> Judgement:
     """torch.func.vmap over unbatched rows gives the losses of the batch, or is refused."""
     tensors = call.tensors(case)
 
-    def row(*arguments: torch.Tensor) -> torch.Tensor:
-        value = call.invoke(case, dict(zip(tensors, arguments, strict=True)))
-        assert isinstance(value, torch.Tensor)
-        return value
-
-    value = call.guard("vmap", lambda: torch.func.vmap(row)(*tensors.values()))
+    value = call.guard(
+        "vmap", lambda: torch.func.vmap(_by_position(case, call, tensors))(*tensors.values())
+    )
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 
@@ -262,12 +265,7 @@ def per_sample_gradients(case: Case, call: Caller) -> Judgement:
     """torch.func.vmap of torch.func.grad gives each row's own gradient, or is refused."""
     tensors = call.tensors(case)
 
-    def row(*arguments: torch.Tensor) -> torch.Tensor:
-        value = call.invoke(case, dict(zip(tensors, arguments, strict=True)))
-        assert isinstance(value, torch.Tensor)
-        return value
-
-    each = torch.func.vmap(torch.func.grad(row))
+    each = torch.func.vmap(torch.func.grad(_by_position(case, call, tensors)))
     grad = call.guard("vmap of grad", lambda: each(*tensors.values()))
     bare = replace(case, upstream=None)
     value = call.forward(bare, tensors).detach()

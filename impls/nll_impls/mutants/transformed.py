@@ -246,3 +246,33 @@ def smoothed_in_training_only(call: Call) -> Tensor:
     """A module in eval() leaves the label smoothing out."""
     loss: Tensor = _Smoothed()(call)
     return loss
+
+
+class _FirstOfBatch(_Same):
+    """A tensor as it is; under vmap all are taken for the first."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def vmap(_info: Any, in_dims: tuple[int | None], tensor: Tensor) -> tuple[Tensor, None]:
+        """The first alone."""
+        first = tensor if in_dims[0] is None else tensor.select(in_dims[0], 0)
+        return first.clone(), None
+
+
+class _FirstGradient(_Same):
+    """A tensor as it is, whose gradient under vmap is that of the first."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        return _FirstOfBatch.apply(grads[0])  # type: ignore[no-untyped-call,no-any-return]
+
+
+@mutant(
+    source="a vmap rule that forgets the batch, in backward",
+    caught_by=("transforms.per_sample_gradients",),
+)
+def first_gradient_for_all(call: Call) -> Tensor:
+    """Of gradients per sample the first is taken for all."""
+    logits: Tensor = _FirstGradient.apply(call.input)  # type: ignore[no-untyped-call]
+    return cross_entropy(call.but(input=logits))
