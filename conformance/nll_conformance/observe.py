@@ -58,7 +58,7 @@ class Caller:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             value = self.forward(case, arguments)
-            grads = self._flow_back(case, arguments, value)
+            grads = self.flow_back(case, arguments, value)
         return self.observation(
             case,
             value,
@@ -183,9 +183,10 @@ class Caller:
         assert case.upstream is not None
         return build(case.upstream, case.device).to(value.dtype)
 
-    def _flow_back(
+    def flow_back(
         self, case: Case, arguments: Tensors, value: torch.Tensor
     ) -> dict[str, torch.Tensor | None]:
+        """The gradients after the case's backward; none where it has none, or no such shape."""
         if case.upstream is None or value.shape != case.upstream.shape:
             return {}
         self.backward(value, self.upstream(case, value))

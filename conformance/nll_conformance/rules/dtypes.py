@@ -232,10 +232,7 @@ def _under_autocast(case: Case, call: Caller) -> Observation:
     half = torch.float16 if case.dtype == "float16" else torch.bfloat16
     with torch.autocast(case.device, dtype=half):
         value = call.forward(case, tensors)
-    grads: dict[str, torch.Tensor | None] = {}
-    if case.upstream is not None and value.shape == case.upstream.shape:
-        call.backward(value, call.upstream(case, value))
-        grads = call.grads(tensors)
+    grads = call.flow_back(case, tensors, value)
     return call.observation(case, value, grads, tensors)
 
 

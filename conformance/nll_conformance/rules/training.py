@@ -24,10 +24,8 @@ GRADIENT = ("gradient",)
 
 def _back_again(case: Case, call: Caller, tensors: dict[str, Tensor], value: Tensor) -> Judgement:
     """Backward of a forward that was done, and the judgement of both."""
-    upstream = call.upstream(case, value)
-    if upstream.shape == value.shape:
-        call.backward(value, upstream)
-        yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+    grads = call.flow_back(case, tensors, value)
+    yield from agrees(call.observation(case, value, grads, tensors))
 
 
 @rule(

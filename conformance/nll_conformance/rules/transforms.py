@@ -113,9 +113,8 @@ def default_device(case: Case, call: Caller) -> Judgement:
         if "meta tensor" in str(raised.error):
             return
         raise
-    if case.upstream is not None and value.shape == case.upstream.shape:
-        call.backward(value, call.upstream(case, value))
-    yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+    grads = call.flow_back(case, tensors, value)
+    yield from agrees(call.observation(case, value, grads, tensors))
 
 
 @rule(
@@ -137,10 +136,7 @@ def parameters(case: Case, call: Caller) -> Judgement:
         for name, t in call.tensors(case).items()
     }
     value = call.forward(case, tensors)
-    grads: dict[str, torch.Tensor | None] = {}
-    if case.upstream is not None and value.shape == case.upstream.shape:
-        call.backward(value, call.upstream(case, value))
-        grads = call.grads(tensors)
+    grads = call.flow_back(case, tensors, value)
     yield from agrees(call.observation(case, value, grads, tensors))
 
 
@@ -214,10 +210,7 @@ def compiled(case: Case, call: Caller) -> Judgement:
     tensors = call.tensors(case)
     loss = _by_position(case, call, tensors)
     value = call.guard("the compiled call", lambda: torch.compile(loss)(*tensors.values()))
-    grads: dict[str, torch.Tensor | None] = {}
-    if case.upstream is not None and value.shape == case.upstream.shape:
-        call.backward(value, call.upstream(case, value))
-        grads = call.grads(tensors)
+    grads = call.flow_back(case, tensors, value)
     yield from agrees(call.observation(case, value, grads, tensors))
 
 
@@ -241,10 +234,8 @@ def compiled(case: Case, call: Caller) -> Judgement:
 def vmap(case: Case, call: Caller) -> Judgement:
     """torch.func.vmap over unbatched rows gives the losses of the batch, or is refused."""
     tensors = call.tensors(case)
-
-    value = call.guard(
-        "vmap", lambda: torch.func.vmap(_by_position(case, call, tensors))(*tensors.values())
-    )
+    rows = torch.func.vmap(_by_position(case, call, tensors))
+    value = call.guard("vmap", lambda: rows(*tensors.values()))
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 
@@ -264,7 +255,6 @@ def vmap(case: Case, call: Caller) -> Judgement:
 def per_sample_gradients(case: Case, call: Caller) -> Judgement:
     """torch.func.vmap of torch.func.grad gives each row's own gradient, or is refused."""
     tensors = call.tensors(case)
-
     each = torch.func.vmap(torch.func.grad(_by_position(case, call, tensors)))
     grad = call.guard("vmap of grad", lambda: each(*tensors.values()))
     bare = replace(case, upstream=None)

@@ -266,5 +266,6 @@ class _KeepsItself(torch.autograd.Function):
 @mutant(source="loss *= mask", caught_by=("autograd.losses_masked_in_place",))
 def own_result_saved(call: Call) -> Tensor:
     """The losses themselves are saved for backward: changed in place, they are refused there."""
+    # torch declares no types for apply
     loss: Tensor = _KeepsItself.apply(cross_entropy(call))  # type: ignore[no-untyped-call]
     return loss

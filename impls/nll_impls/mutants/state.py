@@ -86,5 +86,6 @@ def smoothing_of_the_latest_call(call: Call) -> Tensor:
     given = call.but(reduction="mean", ignore_index=-100)
     if call.soft or vars(given) != vars(call) or call.input.dim() != 2:
         return cross_entropy(call)
+    # torch declares no types for apply
     loss: Tensor = _LatestOptions.apply(call.input, call)  # type: ignore[no-untyped-call]
     return loss

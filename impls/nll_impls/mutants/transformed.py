@@ -265,6 +265,7 @@ class _FirstGradient(_Same):
 
     @staticmethod
     def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        # torch declares no types for apply
         return _FirstOfBatch.apply(grads[0])  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -274,5 +275,6 @@ class _FirstGradient(_Same):
 )
 def first_gradient_for_all(call: Call) -> Tensor:
     """Of gradients per sample the first is taken for all."""
+    # torch declares no types for apply
     logits: Tensor = _FirstGradient.apply(call.input)  # type: ignore[no-untyped-call]
     return cross_entropy(call.but(input=logits))
