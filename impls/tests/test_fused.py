@@ -20,7 +20,8 @@ pytest.importorskip("numba", reason="extra fast is not installed")
 
 from nll_impls.fused.cpu import FusedWorkspace, fused, fused_inplace, fused_workspace
 from nll_impls.fused.linear import CHUNKS, fused_linear
-from nll_impls.fused.loops import BLOCK, LONG_BLOCK
+from nll_impls.fused.long import LONG_BLOCK
+from nll_impls.fused.loops import BLOCK
 from nll_impls.fused.memory import Buffer, fresh
 
 LOSSES = {

@@ -180,6 +180,20 @@ def pointer(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
+def fetch(typing: Any, address: Any) -> Any:
+    """Ask memory for the cache line at an address, which need not exist."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        wanted = ir.FunctionType(ir.VoidType(), [place.type] + [_INT32] * 3)
+        prefetch = cgutils.get_or_insert_function(builder.module, wanted, "llvm.prefetch.p0")
+        builder.call(prefetch, [place, _INT32(0), _INT32(3), _INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), build
+
+
+@intrinsic
 def fetch_add(typing: Any, address: Any, amount: Any) -> Any:
     """The int64 at an address, to which ``amount`` is added in the same instant."""
 

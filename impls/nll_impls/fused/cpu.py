@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import long, short
+from .call import CALL
 from .function import Into, Options, Rows, Scalar, cross_entropy, times
-from .kernels import CALL, early_kernel, late_kernel, loss_kernel
-from .loops import survey
+from .late import late_kernel
+from .loops import BLOCK, survey
 from .memory import Buffer, fresh
 from .threads import run
 
@@ -43,14 +45,14 @@ class CPU:
     def loss(self, rows: Rows) -> Tensor:
         """Fill ``rows.found``; the sum of the row losses."""
         sums = _no_sums()
-        _sweep(loss_kernel, rows, sums=sums)
+        _sweep(_of(rows).loss_kernel, rows, sums=sums)
         return sums.sum()
 
     def early(self, rows: Rows, gradient: Tensor, pull: Scalar) -> Tensor:
         """The sum of the row losses, and the gradient of each times ``pull``."""
         sums = _no_sums()
         pulls = torch.tensor([float(pull)], dtype=torch.float64, device="cpu")
-        _sweep(early_kernel, rows, gradient, pulls, sums)
+        _sweep(_of(rows).early_kernel, rows, gradient, pulls, sums)
         return sums.sum()
 
     def late(
@@ -61,6 +63,12 @@ class CPU:
 
 
 ENGINE = CPU()
+
+
+def _of(rows: Rows) -> Any:
+    """The kernels for rows of this length."""
+    plain = rows.target is not None and rows.share is None
+    return short if plain and rows.logits.shape[-1] <= BLOCK else long
 
 
 def _no_sums() -> Tensor:

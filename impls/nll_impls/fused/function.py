@@ -75,7 +75,7 @@ class Rows:
     share: Tensor | None  #: (1, c) or (n, c), in the dtype that is computed in
     hard: float
     counted: Scalar  #: what the mean divides by
-    found: Tensor  #: top, total, mass and cross of :mod:`kernels`, (4, n) float64
+    found: Tensor  #: top, total, mass and cross of :mod:`call`, (4, n) float64
 
     @classmethod
     def of(

@@ -1,7 +1,7 @@
 """The kernels of an engine written in torch, for a compiler to fuse.
 
 ``part`` (n, 1) is the probability times weight at the target ``at`` (n, 1), ``share`` (1 or n, c)
-that of all classes if there is any; see :mod:`nll_impls.fused.kernels`.
+that of all classes if there is any; see :mod:`nll_impls.fused.call`.
 """
 
 from __future__ import annotations
