@@ -26,6 +26,8 @@ from .threads import run
 #: Rows are taken by the threads in at most so many portions, enough for a hindered thread not to
 #: delay the others.  Losses add up by portions, so that the number of threads changes no result.
 _PORTIONS = 256
+#: Logits in a portion, at least: the first row of each is asked for its maximum.
+_PORTION = 8192
 
 
 class CPU:
@@ -88,7 +90,8 @@ def _sweep(
         return
     call: Any = np.zeros(1, CALL)
     call["rows"], call["classes"] = count, rows.logits.shape[-1]
-    call["rows_at_once"] = -(-count // _PORTIONS)
+    least = -(-_PORTION // max(1, rows.logits.shape[-1]))
+    call["rows_at_once"] = max(least, -(-count // _PORTIONS))
     call["ignore_index"], call["hard"] = rows.ignore_index, rows.hard
     tensors = {
         "logits": rows.logits,
