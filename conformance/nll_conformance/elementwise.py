@@ -6,6 +6,8 @@ adds what its other tensors may look like in ``families/<name>/cases.py``.
 
 from __future__ import annotations
 
+import math
+
 from .cases import Draft, Draw, Variation
 from .discover import family_part
 from .recipes import TensorRecipe
@@ -120,6 +122,12 @@ def wider_other(draft: Draft, draw: Draw) -> None:
     """A tensor beside the input has a wider floating dtype."""
     wider = ("float64",) if draft.context.dtype == "float32" else ("float32", "float64")
     draft.change(draw.among(others(draft)), dtype=draw.among(wider))
+
+
+def nan_element(draft: Draft, draw: Draw) -> None:
+    """The first number of one tensor is NaN."""
+    name = draw.among(list(draft.tensors))
+    draft.edit(name, ((0,) * len(draft.tensors[name].shape), math.nan))
 
 
 def integer_target(draft: Draft, draw: Draw) -> None:

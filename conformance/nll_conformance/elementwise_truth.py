@@ -82,7 +82,8 @@ def assemble(
     divergences: Mapping[str, str],
 ) -> Truth:
     """The truth of ``case``; ``slopes`` are asked for the tensors that require a gradient."""
-    value = _value(case, elements, how, output, divergences)
+    unknown = elements.value.isnan() & any(bool(t.isnan().any()) for t in arguments.values())
+    value = _value(case, elements, unknown, how, output, divergences)
     if case.upstream is None:
         return Truth(value)
     scale = build(case.upstream).detach().double()
@@ -101,12 +102,15 @@ def assemble(
 def _value(
     case: Case,
     elements: Elements,
+    unknown: torch.Tensor,
     how: Arithmetic,
     output: Format,
     divergences: Mapping[str, str],
 ) -> Exact:
+    """The loss; ``unknown`` elements are NaN because a number of theirs is."""
     error = elements.error.masked_fill(~(elements.peak <= largest(how)), INF)
-    size = elements.size.reshape(-1)
+    error = error.masked_fill(unknown, 0.0)
+    size = elements.size.masked_fill(unknown, 0.0).reshape(-1)
     terms = Terms(elements.value.reshape(-1), error.reshape(-1), size, size, size)
     count = elements.value.numel()
     if case.reduction == "none":

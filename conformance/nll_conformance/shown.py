@@ -97,3 +97,12 @@ ONLY_ASKED = """
     extra = [t for t in [{names}] if not t.requires_grad and t.grad is not None]
     assert not extra, ("a gradient arrived that nobody asked for", extra)
 """
+
+#: Of the forward-mode derivative by the input.
+JVP = """
+    def function(input):
+        return {call}
+    direction = ((torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4).to(input)
+    _, tangent = torch.func.jvp(function, (input,), (direction,))
+    forward_mode_derivative = tangent.sum()
+"""

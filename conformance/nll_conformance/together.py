@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from . import elementwise
 from .cases import (
@@ -68,6 +69,16 @@ def any_option_or_count(draft: Draft, draw: Draw) -> None:
         any_option(draft, draw)
     else:
         (odd_rows if draft.classes else elementwise.odd_count)(draft, draw)
+
+
+def squashed(draft: Draft, draw: Draw) -> None:
+    """Logits that a softmax, or a sigmoid, gives exactly: 0 or 1."""
+    facts: dict[str, Any] = {"scale": 0, "offset": 0.0, "edits": ()}
+    if not draft.classes:
+        draft.change("input", regime="levels", modulus=2, seed=draw.integer(0, 40), **facts)
+        return
+    draft.change(draft.logits, regime="constant", **facts)
+    set_class(draft, (draw.integer(0, draft.classes - 1), 1.0))
 
 
 def biased(draft: Draft, draw: Draw) -> None:

@@ -35,9 +35,9 @@ from ..judge import (
 )
 from ..model import Case, Finding, Judgement, Measured, Observation
 from ..observe import Caller
-from ..together import maybe_learned_target
+from ..together import maybe_learned_target, squashed
 from ..truth import Exact
-from ._families import CLASSES
+from ._families import CLASSES, GIVEN_LOGITS
 
 SOURCE = "torch.autograd: gradient of the returned loss"
 GRADIENT = ("gradient",)
@@ -106,6 +106,36 @@ def _doubled(seen: Observation) -> Judgement:
         what = f"gradient of {name}"
         for item in compare(what, got, Exact(2 * exact.value, bound), seen.case.dtype):
             yield replace(item, of=name) if isinstance(item, Finding) else item
+
+
+@rule(
+    "must",
+    cases=vary(squashed, any_reduction),
+    source="logits are taken as they are (keras.backend drops a softmax or sigmoid before them)",
+    needs=GRADIENT,
+    families=(*GIVEN_LOGITS, "bce_with_logits"),
+    share=0.4,
+    shows="""
+        if target.shape == input.shape:
+            input = input.logit().sigmoid()
+        else:
+            input = input.log().softmax(-1)  # the same numbers
+        input.retain_grad()
+        loss = {call}
+        loss.backward(upstream)
+    """,
+)
+def made_by_softmax(case: Case, call: Caller) -> Judgement:
+    """Logits that a softmax (or sigmoid) has made are logits all the same."""
+    leaves = call.tensors(case)
+    given = leaves["input"]
+    each = case.family == "bce_with_logits"
+    made = given.logit().sigmoid() if each else given.log().softmax(-1)  # the same numbers
+    made.retain_grad()
+    tensors = {**leaves, "input": made}
+    value = call.forward(case, tensors)
+    grads = call.flow_back(case, tensors, value)
+    yield from agrees(call.observation(case, value, grads, tensors))
 
 
 @rule(

@@ -9,6 +9,7 @@ from ..cases import (
     Draft,
     Draw,
     any_reduction,
+    forward_only,
     laid_out,
     mixed_upstream,
     one_of,
@@ -25,6 +26,7 @@ from ..elementwise import (
     integer_target,
     laid_out_other,
     many,
+    nan_element,
     odd_count,
     odd_rows,
     others,
@@ -245,6 +247,18 @@ def _everything(draft: Draft, draw: Draw) -> None:
 def all_options(case: Case, call: Caller) -> Judgement:
     """All options together, on any shape and layout, give the exact loss and gradient."""
     yield from agrees(call(case))
+
+
+@rule(
+    "should",
+    cases=vary(nan_element, any_reduction, forward_only),
+    source="IEEE 754: NaN propagates; a diverged model must be seen",
+    share=0.5,
+    families=ELEMENTWISE,
+)
+def nan_shows(case: Case, call: Caller) -> Judgement:
+    """A NaN in any tensor makes its element's loss NaN, and what is reduced from it."""
+    yield from value_agrees(call(case))
 
 
 @rule(

@@ -103,6 +103,8 @@ def many_positions(case: Case, call: Caller) -> Judgement:
     needs=("spatial",),
     families=CLASSES,
     count=2,
+    # Sums over so many positions are beyond float16, or say nothing.
+    dtypes=("float64", "float32", "bfloat16"),
 )
 def vast_images(case: Case, call: Caller) -> Judgement:
     """Every position of an image counts, the 65536th and later ones too."""

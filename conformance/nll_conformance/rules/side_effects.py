@@ -11,7 +11,7 @@ from functools import cache
 import torch
 
 from .. import shown, state
-from ..cases import any_reduction, mixed_upstream, option, vary
+from ..cases import any_reduction, mixed_upstream, one_of, option, vary
 from ..classification import ignored, several_rows, weighted
 from ..contract import rule
 from ..errors import TargetRaised
@@ -24,6 +24,7 @@ from ..together import (
     any_inputs_or_wide,
     any_option,
     edge_numbers,
+    ignored_rows,
     maybe_forward_only,
 )
 from ._families import CLASSES
@@ -305,11 +306,11 @@ def _frozen_by_others() -> bool:
 
 @rule(
     "must",
-    cases=vary(several_rows, any_reduction),
+    cases=vary(one_of(several_rows, ignored_rows), any_reduction),
     source="a loss that overwrites its input must not feed others wrong numbers",
     needs=("gradient",),
-    share=0.5,
-    revision=2,
+    share=0.6,
+    revision=3,
     shows="""
         leaf = input
         input = leaf * 1.0

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from .. import shown
 from ..cases import Draft, Draw, any_reduction, forward_only, one_of, option, vary
 from ..classification import (
     several_rows,
@@ -311,16 +312,24 @@ def _impossible_classes(draft: Draft, draw: Draw) -> None:
     share=0.5,
     # In 16 bits the sum of the products says nothing within its bound.
     dtypes=("float64", "float32"),
-    shows="""
-        def function(input):
-            return {call}
-        direction = ((torch.arange(input.numel()) * 5 % 7 - 3).view(input.shape) / 4).to(input)
-        _, tangent = torch.func.jvp(function, (input,), (direction,))
-        forward_mode_derivative = tangent.sum()
-    """,
+    shows=shown.JVP,
 )
 def jvp(case: Case, call: Caller) -> Judgement:
     """The forward-mode derivative is the gradient's product with the direction, or refused."""
+    yield from _along(case, call, "input")
+
+
+@rule(
+    "must",
+    cases=vary(any_option, any_reduction),
+    source="torch.func.jvp",
+    needs=("jvp", "gradient"),
+    families=(*WHOLE, "linear_cross_entropy"),
+    dtypes=("float64", "float32"),
+    shows=shown.JVP,
+)
+def jvp_with_options(case: Case, call: Caller) -> Judgement:
+    """Every option has its part in the forward-mode derivative, or is refused there."""
     yield from _along(case, call, "input")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nll_conformance.discover import rules
 from nll_conformance.rules import LIKELIEST
-from nll_conformance.selftest import Trial, Verdict
+from nll_conformance.selftest import Trial, Verdict, one_dtype_each
 
 
 def caught(name: str, *by: str) -> Verdict:
@@ -37,3 +37,13 @@ def test_a_rule_that_varies_everything_does_not_count_as_another_that_catches():
 
 def test_the_likeliest_are_rules():
     assert set(LIKELIEST) <= set(rules()) and len(set(LIKELIEST)) == len(LIKELIEST)
+
+
+def test_the_quick_profile_asks_each_rule_in_one_dtype_and_all_of_them_over_seeds():
+    jobs = [(f"values.{n}", dtype, "cpu") for n in range(20) for dtype in ("float32", "bfloat16")]
+    jobs.append(("values.single", "float32", "cpu"))
+    asked = [one_dtype_each(jobs, "loss", seed) for seed in range(10)]
+    for chosen in asked:
+        assert [job[0] for job in chosen] == [f"values.{n}" for n in range(20)] + ["values.single"]
+        assert {job[1] for job in chosen} == {"float32", "bfloat16"}
+    assert {job for chosen in asked for job in chosen} == set(jobs)

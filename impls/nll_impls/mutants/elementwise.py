@@ -36,6 +36,16 @@ def features_summed(call: Gaussian) -> Tensor:
     return reduced(call, losses)
 
 
+@gaussian_mutant(
+    source="torch.nan_to_num before the sum, lest training stops",
+    caught_by=("elementwise.nan_shows",),
+)
+def unknown_costs_nothing(call: Gaussian) -> Tensor:
+    """A loss that is NaN counts as 0."""
+    losses = call.losses()
+    return reduced(call, torch.where(losses.isnan(), 0.0, losses))
+
+
 @gaussian_mutant(source=FORMULA, caught_by=("elementwise.any_dimensions",))
 def flat_from_five_dimensions(call: Gaussian) -> Tensor:
     """Unreduced, the losses of five or more dimensions come back flat."""

@@ -29,6 +29,16 @@ def absolute_value(call: Picked) -> Tensor:
     return reduced(rows, cost_of(rows, torch.abs))
 
 
+@nll_mutant(
+    source="torch.nan_to_num before the sum, lest training stops",
+    caught_by=("nll.nan_at_target",),
+)
+def unknown_costs_nothing(call: Picked) -> Tensor:
+    """A target's entry that is NaN costs nothing."""
+    rows = call.rows()
+    return reduced(rows, cost_of(rows, lambda p: torch.where(p.isnan(), 0.0, -p)))
+
+
 @nll_mutant(source="torch.nn.BCELoss clamps logarithms at -100", caught_by=("nll.no_clamp",))
 def clamped_at_minus_100(call: Picked) -> Tensor:
     """Log-probabilities below -100 are raised to it, -inf and their gradient included."""

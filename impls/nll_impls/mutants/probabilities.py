@@ -43,6 +43,17 @@ def epsilon_added(call: Picked) -> Tensor:
     return reduced(rows, cost_of(rows, log_cost(rows, cost)))
 
 
+@prob_mutant(
+    source="a threshold that NaN does not pass (held-out loss of a blind author)",
+    caught_by=("prob_nll.nan_at_target",),
+)
+def unknown_counts_as_impossible(call: Picked) -> Tensor:
+    """A probability that is not at least 0, NaN among them, counts as 0."""
+    rows = call.rows()
+    cost = log_cost(rows, lambda p: -torch.log(torch.where(p >= 0.0, p, 0.0)))
+    return reduced(rows, cost_of(rows, cost))
+
+
 @prob_mutant(source="FluxML/Flux.jl#437", caught_by=("side_effects.edge_inputs",))
 def clamped_in_place(call: Picked) -> Tensor:
     """Probabilities of 0 and 1 are clamped in the caller's tensor, after the loss is known."""

@@ -79,3 +79,31 @@ def count_of_this_thread(call: Call) -> Tensor:
         return grad if getattr(_LOCAL, "known", False) else grad * count
 
     return altered(cross_entropy(call), scaled)
+
+
+@mutant(
+    source="ignored rows are cleared with register_hook",
+    caught_by=("side_effects.second_consumer",),
+)
+def hook_left_on_the_logits(call: Call) -> Tensor:
+    """Ignored rows are cleared by a hook on the caller's logits: for what else uses them, too."""
+    loss = cross_entropy(call)
+    if call.soft or not (call.input.requires_grad and torch.is_grad_enabled()):
+        return loss
+    ignored = (call.target == call.ignore_index).unsqueeze(0 if call.input.dim() == 1 else 1)
+    # torch declares no types for it
+    call.input.register_hook(lambda grad: grad.masked_fill(ignored, 0.0))  # type: ignore[no-untyped-call]
+    return loss
+
+
+@mutant(
+    source="keras.backend.categorical_crossentropy looks for a softmax in the graph",
+    caught_by=("autograd.made_by_softmax",),
+)
+def softmax_before_it_counts(call: Call) -> Tensor:
+    """Logits that a softmax has made are taken for probabilities."""
+    made_by = getattr(call.input.grad_fn, "name", str)()
+    if not made_by.startswith("SoftmaxBackward"):
+        return cross_entropy(call)
+    rows = call.rows()
+    return reduced(rows, kept(rows, row_losses(rows, rows.logits.log())))

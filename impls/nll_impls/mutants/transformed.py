@@ -76,6 +76,22 @@ def no_derivative_in_forward_mode(call: Call) -> Tensor:
     return result
 
 
+@mutant(
+    source="a jvp written for the plain call (held-out loss of a blind author)",
+    caught_by=("transforms.jvp_with_options",),
+)
+def tangent_of_smoothing_dropped(call: Call) -> Tensor:
+    """The forward-mode derivative lacks the part of label smoothing."""
+    if call.label_smoothing == 0.0:
+        return cross_entropy(call)
+    rows = call.rows()
+    log_probabilities = torch.log_softmax(rows.logits, dim=-1)
+    hard = shares(call.but(label_smoothing=0.0).rows()) * (1.0 - call.label_smoothing)
+    smooth = shares(rows) - hard
+    still: Tensor = _WithoutTangent.apply(log_probabilities)  # type: ignore[no-untyped-call]
+    return reduced(rows, kept(rows, spread(hard, log_probabilities) + spread(smooth, still)))
+
+
 @mutant(source="google-deepmind/optax#1762", caught_by=("transforms.jvp_of_target",))
 def tangent_of_target_dropped(call: Call) -> Tensor:
     """The forward-mode derivative by class probabilities is zero."""

@@ -18,6 +18,7 @@ from .cases import (
     impossible_target,
     not_normalised,
     positive,
+    unknown_target,
     unread_elsewhere,
 )
 
@@ -76,6 +77,17 @@ def minus_infinity_elsewhere(case: Case, call: Caller) -> Judgement:
 def minus_infinity_at_target(case: Case, call: Caller) -> Judgement:
     """A target at -inf costs infinity, neither clamped nor NaN; the gradient stays linear."""
     yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(unknown_target, any_reduction, forward_only),
+    source="IEEE 754: NaN propagates; a diverged model must be seen",
+    share=0.4,
+)
+def nan_at_target(case: Case, call: Caller) -> Judgement:
+    """A NaN at a counted row's target makes its loss NaN, and what is reduced from it."""
+    yield from value_agrees(call(case))
 
 
 @rule(

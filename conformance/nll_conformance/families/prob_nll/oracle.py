@@ -47,9 +47,9 @@ def truth(
     p = rows.entry
     value = p.log().neg() + 0.0  # no negative zero
     error = how.compute.u * (KL0 + KL1 * value.abs()) + OWN * U64 * value.abs()
-    error = error.masked_fill((p == 1.0) | (p == 0.0), 0.0)
+    error = error.masked_fill((p == 1.0) | (p == 0.0) | p.isnan(), 0.0)
     # Subnormal probabilities may be flushed to zero, whose logarithm is infinite.
-    lost = (p != 0.0) & ~(p >= how.compute.tiny)
+    lost = (p != 0.0) & ~(p >= how.compute.tiny) & ~p.isnan()
     loss = Loss(
         value=value.masked_fill(lost, 0.0),
         error=error.masked_fill(lost, INF),

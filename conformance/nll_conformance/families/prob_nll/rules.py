@@ -21,6 +21,7 @@ from .cases import (
     not_normalised,
     reciprocal_beyond_half,
     smallest,
+    unknown_target,
 )
 
 SOURCE = "negative log-likelihood: -log p(target)"
@@ -83,6 +84,17 @@ def nearly_certain_target(case: Case, call: Caller) -> Judgement:
 @rule("must", cases=vary(impossible_target, any_reduction, forward_only), source="-log 0 = inf")
 def infinite_loss(case: Case, call: Caller) -> Judgement:
     """A target of probability 0 costs infinity, neither clamped nor NaN."""
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(unknown_target, any_reduction, forward_only),
+    source="IEEE 754: NaN propagates; a diverged model must be seen",
+    share=0.4,
+)
+def nan_at_target(case: Case, call: Caller) -> Judgement:
+    """A NaN at a counted row's target makes its loss NaN, and what is reduced from it."""
     yield from value_agrees(call(case))
 
 
