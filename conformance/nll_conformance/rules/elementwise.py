@@ -257,8 +257,8 @@ def all_options(case: Case, call: Caller) -> Judgement:
     families=ELEMENTWISE,
 )
 def nan_shows(case: Case, call: Caller) -> Judgement:
-    """A NaN in any tensor makes its element's loss NaN, and what is reduced from it."""
-    yield from value_agrees(call(case))
+    """A NaN in any tensor makes its element's loss NaN, or is refused."""
+    yield from right_or_raises(case, call)
 
 
 @rule(

@@ -11,6 +11,7 @@ from ...judge import agrees, exact_zero, gradients_agree, value_agrees
 from ...model import Case, Judgement, Measured
 from ...observe import Caller
 from ...picked_cases import as_long_as_classes, every_target
+from ...refusal import right_or_raises
 from .cases import (
     certain,
     dyadic,
@@ -94,8 +95,8 @@ def infinite_loss(case: Case, call: Caller) -> Judgement:
     share=0.4,
 )
 def nan_at_target(case: Case, call: Caller) -> Judgement:
-    """A NaN at a counted row's target makes its loss NaN, and what is reduced from it."""
-    yield from value_agrees(call(case))
+    """A NaN at a counted row's target makes its loss NaN, or is refused."""
+    yield from right_or_raises(case, call)
 
 
 @rule(
