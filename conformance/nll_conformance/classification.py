@@ -258,6 +258,16 @@ def heavy_weights(draft: Draft, draw: Draw) -> None:
     draft.change("weight", regime="levels", scale=-3, modulus=16, offset=6.0)
 
 
+def losses_beyond_half(draft: Draft, draw: Draw) -> None:
+    """Class weights and losses whose product is beyond float16, unlike their mean."""
+    several_rows(draft, draw)
+    spot = draw.integer(0, draft.classes - 1)
+    constant_target(draft, spot)
+    set_class(draft, (spot, draw.among((-20.0, -28.0))))
+    weighted(draft, draw)
+    draft.change("weight", regime="levels", scale=9, modulus=4, offset=2.0**12)
+
+
 def zero_weight(draft: Draft, draw: Draw) -> None:
     """One class has weight zero."""
     weighted(draft, draw)

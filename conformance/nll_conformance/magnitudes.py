@@ -167,11 +167,20 @@ def nan_row(draft: Draft, draw: Draw) -> None:
 
 
 def excluded_target(draft: Draft, draw: Draw) -> None:
-    """The target's own logit is -inf: the loss is infinite."""
+    """The target's own logit is -inf, in every row or in one: the loss is infinite."""
     sized(draft, draw, classes=(3, 2, 5))
     spot = draw.integer(0, draft.classes - 1)
     constant_target(draft, spot)
     set_class(draft, (spot, -math.inf))
+
+
+def excluded_row(draft: Draft, draw: Draw) -> None:
+    """The target's own logit is -inf in one row, and what is reduced from it infinite."""
+    sized(draft, draw, classes=(3, 2, 5))
+    spot = draw.integer(0, draft.classes - 1)
+    constant_target(draft, spot)
+    row = draw.integer(0, draft.rows[0] - 1)
+    draft.edit(draft.logits, ((row, spot), -math.inf))
 
 
 def loss_scaled(draft: Draft, draw: Draw) -> None:

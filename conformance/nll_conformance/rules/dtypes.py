@@ -8,7 +8,7 @@ import torch
 
 from .. import shown
 from ..cases import Draft, Draw, Variation, any_reduction, forward_only, one_of, unreduced, vary
-from ..classification import IGNORED, high_target, ignored, several_rows, soft, weighted
+from ..classification import IGNORED, high_target, ignored, several_rows, smoothed, soft, weighted
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import agrees, holds, truth_of
@@ -146,6 +146,23 @@ def narrower_soft_target(case: Case, call: Caller) -> Judgement:
 def bytes_are_no_mask(case: Case, call: Caller) -> Judgement:
     """As many targets in uint8 as classes are indices, of weights too, or are refused."""
     yield from right_or_raises(case, call)
+
+
+@rule(
+    "should",
+    cases=vary(_byte_target, smoothed(), any_reduction),
+    source=SOURCE + ": targets that it takes, it takes with smoothing",
+    needs=("label_smoothing",),
+    families=("cross_entropy",),
+    share=0.3,
+)
+def bytes_with_smoothing(case: Case, call: Caller) -> Judgement:
+    """Targets in uint8, where they are taken, are taken with label_smoothing as well."""
+    options = tuple(item for item in case.options if item[0] != "label_smoothing")
+    if isinstance(call.attempt(replace(case, options=options)), TargetRaised):
+        yield Measured()
+    else:
+        yield from agrees(call(case))
 
 
 @rule(

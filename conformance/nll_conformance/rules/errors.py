@@ -59,6 +59,12 @@ def _target_shape(draft: Draft, draw: Draw) -> None:
     draft.change("target", shape=draw.among(shapes))
 
 
+def _soft_shape(draft: Draft, draw: Draw) -> None:
+    rows, classes = draft.rows[0], draft.classes
+    shapes = ((1, classes), (rows, 1), (rows + 1, classes), (rows, classes + 1), (1, 1))
+    draft.change("target", shape=draw.among(shapes))
+
+
 def _float_target(draft: Draft, draw: Draw) -> None:
     draft.change("target", dtype=draw.among(("float32", "float64")))
 
@@ -92,6 +98,20 @@ def target_out_of_range(case: Case, call: Caller) -> Judgement:
 def target_shape(case: Case, call: Caller) -> Judgement:
     """A target of another shape than the input's rows raises."""
     yield from raises(case, call, "a target of the wrong shape")
+
+
+@rule(
+    "should",
+    cases=vary(several_rows, soft, _soft_shape, forward_only),
+    source=SOURCE,
+    needs=("soft_target",),
+    families=("cross_entropy",),
+    share=0.4,
+    shows=shown.RAISES,
+)
+def soft_target_shape(case: Case, call: Caller) -> Judgement:
+    """Class probabilities of another shape than the input raise: none are broadcast."""
+    yield from raises(case, call, "class probabilities of the wrong shape")
 
 
 @rule(

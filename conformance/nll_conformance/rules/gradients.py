@@ -47,6 +47,7 @@ from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..second import curvature_agrees, forward_over_reverse_agrees
 from ..together import (
+    ignored_rows,
     learned_target,
     maybe_weighted,
     several_or_spatial,
@@ -130,6 +131,19 @@ def loss_scale_and_weights(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
+@rule(
+    "must",
+    cases=vary(any_reduction, upstream(offset=1.0 + 2.0**-17)),
+    source=SOURCE,
+    needs=GRADIENT,
+    dtypes=("float64", "float32"),
+    share=0.4,
+)
+def upstream_near_one(case: Case, call: Caller) -> Judgement:
+    """An upstream gradient that is nearly 1 is not taken for 1."""
+    yield from agrees(call(case))
+
+
 @rule("must", cases=vary(any_reduction, scalar_upstream), source=SOURCE, needs=GRADIENT)
 def upstream_scale(case: Case, call: Caller) -> Judgement:
     """The upstream gradient multiplies: any size, either sign, zero."""
@@ -196,10 +210,11 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(maybe_weighted, any_reduction, scalar_upstream),
+    cases=vary(one_of(maybe_weighted, ignored_rows), any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
-    share=0.5,
+    share=0.8,
+    revision=2,
     dtypes=("float64", "float32"),
     families=CURVED,
     shows=shown.SECOND_ORDER,

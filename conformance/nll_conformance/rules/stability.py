@@ -8,6 +8,7 @@ from ..judge import agrees, holds, value_agrees
 from ..magnitudes import (
     COMMON_OFFSETS,
     block_maximum,
+    excluded_row,
     excluded_target,
     far_below,
     float64_logits,
@@ -157,6 +158,20 @@ def blocks_at_minus_infinity(case: Case, call: Caller) -> Judgement:
 )
 def no_smoothing_of_minus_infinity(case: Case, call: Caller) -> Judgement:
     """Without label smoothing classes at -inf leave the loss finite: 0 * inf is not computed."""
+    yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(excluded_row, any_reduction, forward_only),
+    source="IEEE 754: a sum with an infinite term is infinite",
+    families=("cross_entropy", "vocab_parallel_cross_entropy"),
+    share=0.4,
+)
+def infinite_row(case: Case, call: Caller) -> Judgement:
+    """A row whose target is impossible makes sum and mean infinite, not NaN."""
+    if case.option("label_smoothing", 0.0) == 1.0:
+        return  # nothing of what the target alone costs: 0 times infinity
     yield from value_agrees(call(case))
 
 

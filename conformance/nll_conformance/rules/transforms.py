@@ -13,6 +13,7 @@ from .. import shown
 from ..cases import Draft, Draw, any_reduction, forward_only, one_of, option, vary
 from ..classification import (
     several_rows,
+    square,
 )
 from ..contract import rule
 from ..errors import TargetRaised
@@ -237,6 +238,31 @@ def vmap(case: Case, call: Caller) -> Judgement:
     tensors = call.tensors(case)
     rows = torch.func.vmap(_by_position(case, call, tensors))
     value = call.guard("vmap", lambda: rows(*tensors.values()))
+    yield from value_agrees(call.observation(case, value, {}, tensors))
+
+
+@rule(
+    "must",
+    cases=vary(
+        one_of(square, several_rows),
+        option("reduction", "none"),
+        forward_only,
+    ),
+    source="torch.func.vmap: in_dims",
+    needs=("vmap", "unbatched", "reduction_none"),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.3,
+    shows="""
+        def row(input, target):
+            return {call}
+        loss = torch.func.vmap(row, in_dims=(1, 0))(input.T, target)
+    """,
+)
+def vmap_over_columns(case: Case, call: Caller) -> Judgement:
+    """torch.func.vmap over the second dimension gives the losses of the batch, or is refused."""
+    tensors = call.tensors(case)
+    rows = torch.func.vmap(_by_position(case, call, ("input", "target")), in_dims=(1, 0))
+    value = call.guard("vmap", lambda: rows(tensors["input"].T, tensors["target"]))
     yield from value_agrees(call.observation(case, value, {}, tensors))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..cases import any_reduction, laid_out, mixed_upstream, option, vary
 from ..classification import (
+    losses_beyond_half,
     mostly_ones,
     negative_weight,
     no_weight,
@@ -174,4 +175,18 @@ def unbatched_row(case: Case, call: Caller) -> Judgement:
 )
 def single_row(case: Case, call: Caller) -> Judgement:
     """A batch of one is weighted like any other: its weight cancels in the mean, not in the sum."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(losses_beyond_half, option("reduction", "mean")),
+    source=SOURCE,
+    needs=("weight",),
+    families=("cross_entropy",),
+    dtypes=("float16",),
+    share=0.3,
+)
+def rows_beyond_half(case: Case, call: Caller) -> Judgement:
+    """A row's loss times its weight may be more than float16 holds where the mean is not."""
     yield from agrees(call(case))

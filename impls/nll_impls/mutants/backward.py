@@ -13,6 +13,7 @@ from ..losses.rows import widened
 from ._base import (
     Call,
     Saved,
+    altered,
     by_hand,
     counted,
     cross_entropy,
@@ -181,3 +182,17 @@ def second_derivative_is_zero(call: Call) -> Tensor:
     loss = cross_entropy(call.but(input=call.input.detach()))
     result: Tensor = _GradientInForward.apply(rows.logits, loss, gradient)  # type: ignore[no-untyped-call]
     return result
+
+
+@mutant(
+    source="torch.isclose(grad_output, 1) before a scaling that could be left out",
+    caught_by=("gradients.upstream_near_one",),
+)
+def nearly_one_is_one(call: Call) -> Tensor:
+    """What flows back counts as 1 if it is within 1e-5 of it."""
+
+    def rounded(grad: Tensor) -> Tensor:
+        one = torch.ones_like(grad)
+        return torch.where(torch.isclose(grad, one), one, grad)
+
+    return altered(cross_entropy(call), rounded)

@@ -113,3 +113,17 @@ def row_losses_in_bfloat16(call: Call) -> Tensor:
 def weight_without_effect(call: Call) -> Tensor:
     """The weight is accepted and not used."""
     return cross_entropy(call.but(weight=None))
+
+
+@mutant(
+    source="losses kept in the logits' dtype before they are reduced (held-out loss)",
+    caught_by=("weight.rows_beyond_half",),
+    dtypes=("float16",),
+)
+def weighted_rows_in_half(call: Call) -> Tensor:
+    """Of float16 the weighted losses are kept in it before their mean: infinite."""
+    rows = call.rows()
+    losses = kept(rows, row_losses(rows))
+    if rows.weight is None or call.input.dtype != torch.float16 or call.reduction != "mean":
+        return reduced(rows, losses)
+    return reduced(rows, replaced(losses, losses.half().float()))

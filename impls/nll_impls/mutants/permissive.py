@@ -110,3 +110,12 @@ def first_of_several_targets(call: Call) -> Tensor:
 def ignored_class_of_probabilities(call: Call) -> Tensor:
     """A class to ignore beside class probabilities is accepted without effect."""
     return cross_entropy(call.but(ignore_index=-100) if call.soft else call)
+
+
+@mutant(source=FORMULA, caught_by=("errors.soft_target_shape",))
+def probabilities_broadcast(call: Call) -> Tensor:
+    """Class probabilities of one row are used for every row."""
+    target = call.target
+    if call.soft and target.dim() == call.input.dim() > 1 and target.shape[0] == 1:
+        target = target.expand(call.input.shape[0], *target.shape[1:])
+    return cross_entropy(call.but(target=target))

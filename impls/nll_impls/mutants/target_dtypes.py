@@ -150,3 +150,14 @@ def bytes_refused_beside_weights(call: Call) -> Tensor:
     if call.weight is not None and call.target.dtype == torch.uint8:
         raise IndexError("The shape of the mask does not match the shape of the indexed tensor")
     return cross_entropy(call)
+
+
+@mutant(
+    source="torch.nn.functional.one_hot takes int64 alone",
+    caught_by=("dtypes.bytes_with_smoothing",),
+)
+def bytes_refused_when_smoothed(call: Call) -> Tensor:
+    """With label_smoothing labels are made one-hot, which refuses bytes."""
+    if call.label_smoothing and call.target.dtype == torch.uint8:
+        torch.nn.functional.one_hot(call.target)
+    return cross_entropy(call)

@@ -294,3 +294,37 @@ def first_gradient_for_all(call: Call) -> Tensor:
     # torch declares no types for apply
     logits: Tensor = _FirstGradient.apply(call.input)  # type: ignore[no-untyped-call]
     return cross_entropy(call.but(input=logits))
+
+
+@mutant(
+    source="a gradient that masks its value and not its derivative",
+    caught_by=("gradients.second_order",),
+)
+def curvature_of_ignored_rows(call: Call) -> Tensor:
+    """Ignored rows have no gradient, but a second derivative."""
+    rows = call.rows()
+    x = call.logits()
+    there = torch.where(x.isfinite(), x - x.detach(), 0.0)
+    return reduced(rows, torch.where(rows.kept, row_losses(rows), there.square().sum(-1)))
+
+
+class _FirstDimension(_Same):
+    """A tensor as it is; under vmap the batch is taken for its first dimension."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def vmap(_info: Any, _in_dims: tuple[int | None], tensor: Tensor) -> tuple[Tensor, int]:
+        """As it lies."""
+        return tensor.clone(), 0
+
+
+@mutant(
+    source="a vmap rule that does not look at in_dims",
+    caught_by=("transforms.vmap_over_columns",),
+)
+def batch_in_the_first_dimension(call: Call) -> Tensor:
+    """Under vmap the logits' batch is taken for their first dimension, wherever it is."""
+    # torch declares no types for apply
+    logits: Tensor = _FirstDimension.apply(call.input)  # type: ignore[no-untyped-call]
+    return cross_entropy(call.but(input=logits))

@@ -79,6 +79,13 @@ def large_residuals(draft: Draft, draw: Draw) -> None:
     draft.change("input", offset=draw.among(offsets))
 
 
+def variances_below_half(draft: Draft, draw: Draw) -> None:
+    """Variances whose squares vanish in float16, residuals to match."""
+    draft.change("var", scale=-17, offset=2.0**-13)
+    for name in ("input", "target"):
+        draft.change(name, scale=-9)
+
+
 def residuals_beyond_half(draft: Draft, draw: Draw) -> None:
     """Residuals whose squares are beyond float16, and variances that bring them back."""
     draft.change("input", offset=draw.among((1000.0, -600.0, 2000.0)))

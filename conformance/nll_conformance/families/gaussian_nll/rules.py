@@ -63,6 +63,18 @@ def large_quotient(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
+    cases=vary(cases.variances_below_half, unreduced),
+    source=SOURCE,
+    dtypes=("float16",),
+    share=0.3,
+)
+def square_below_half(case: Case, call: Caller) -> Judgement:
+    """The square of a variance may be less than float16 holds where the gradient is not."""
+    yield from agrees(call(case))
+
+
+@rule(
+    "must",
     cases=vary(cases.residuals_beyond_half, unreduced),
     source=SOURCE,
     dtypes=("float16",),
