@@ -18,6 +18,7 @@ from ..cases import (
     option,
     scalar_upstream,
     strided_upstream,
+    unchanged,
     unreduced,
     upstream,
     vary,
@@ -210,7 +211,7 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(maybe_weighted, ignored_rows), any_reduction, scalar_upstream),
+    cases=vary(maybe_weighted, one_of(unchanged, ignored_rows), any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
     share=0.8,
