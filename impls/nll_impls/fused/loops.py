@@ -189,7 +189,8 @@ def times(part: float, distance: float) -> float:
 def settled(account: Any) -> float:
     """The loss of all rows so far."""
     loss, product, mass = account
-    return loss + mass * math.log(product)  # type: ignore[no-any-return]
+    whole: float = loss + mass * math.log(product)
+    return whole
 
 
 @jit()

@@ -88,6 +88,7 @@ def tangent_of_smoothing_dropped(call: Call) -> Tensor:
     log_probabilities = torch.log_softmax(rows.logits, dim=-1)
     hard = shares(call.but(label_smoothing=0.0).rows()) * (1.0 - call.label_smoothing)
     smooth = shares(rows) - hard
+    # torch declares no types for apply
     still: Tensor = _WithoutTangent.apply(log_probabilities)  # type: ignore[no-untyped-call]
     return reduced(rows, kept(rows, spread(hard, log_probabilities) + spread(smooth, still)))
 
