@@ -167,7 +167,7 @@ def nan_row(draft: Draft, draw: Draw) -> None:
 
 
 def excluded_target(draft: Draft, draw: Draw) -> None:
-    """The target's own logit is -inf, in every row or in one: the loss is infinite."""
+    """The target's own logit is -inf: the loss is infinite."""
     sized(draft, draw, classes=(3, 2, 5))
     spot = draw.integer(0, draft.classes - 1)
     constant_target(draft, spot)

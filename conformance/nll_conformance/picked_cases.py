@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .cases import Draft, Draw, Variation
 from .classification import constant_target, sized
 
@@ -43,6 +45,13 @@ def own_target(draft: Draft, draw: Draw) -> int:
     spot = draw.integer(0, draft.classes - 1)
     constant_target(draft, spot)
     return spot
+
+
+def unknown_target(draft: Draft, draw: Draw) -> None:
+    """The entry of one row's target is NaN."""
+    sized(draft, draw, classes=(3, 2, 5))
+    spot = own_target(draft, draw)
+    draft.edit("input", ((draw.integer(0, draft.rows[0] - 1), spot), math.nan))
 
 
 def as_long_as_classes(draft: Draft, draw: Draw) -> None:

@@ -23,6 +23,8 @@ from ..magnitudes import (
 )
 from ..model import Case, Judgement
 from ..observe import Caller
+from ..picked_cases import unknown_target
+from ..refusal import right_or_raises
 from ..together import huge_images, masked_images
 from ._families import GIVEN_LOGITS, LOGITS
 
@@ -211,3 +213,15 @@ def classes_at_lowest(case: Case, call: Caller) -> Judgement:
 def nan_shows(case: Case, call: Caller) -> Judgement:
     """A NaN among a counted row's logits makes its loss NaN, and what is reduced from it."""
     yield from value_agrees(call(case))
+
+
+@rule(
+    "must",
+    cases=vary(unknown_target, any_reduction, forward_only),
+    source="IEEE 754: NaN propagates; a diverged model must be seen",
+    families=("nll", "prob_nll"),
+    share=0.4,
+)
+def nan_at_target(case: Case, call: Caller) -> Judgement:
+    """A NaN at a counted row's target makes its loss NaN, or is refused."""
+    yield from right_or_raises(case, call)

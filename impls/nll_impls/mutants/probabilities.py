@@ -45,7 +45,7 @@ def epsilon_added(call: Picked) -> Tensor:
 
 @prob_mutant(
     source="a threshold that NaN does not pass (held-out loss of a blind author)",
-    caught_by=("prob_nll.nan_at_target",),
+    caught_by=("stability.nan_at_target",),
 )
 def unknown_counts_as_impossible(call: Picked) -> Tensor:
     """A probability that is not at least 0, NaN among them, counts as 0."""

@@ -93,13 +93,6 @@ def unread_elsewhere(draft: Draft, draw: Draw) -> None:
         set_column(draft, index, bad)
 
 
-def unknown_target(draft: Draft, draw: Draw) -> None:
-    """The log-probability of one row's target is NaN."""
-    sized(draft, draw, classes=(3, 2, 5))
-    spot = own_target(draft, draw)
-    draft.edit("input", ((draw.integer(0, draft.rows[0] - 1), spot), math.nan))
-
-
 def impossible_target(draft: Draft, draw: Draw) -> None:
     """The log-probability of the target is -inf, in every row or in one."""
     sized(draft, draw, classes=(3, 2, 5))

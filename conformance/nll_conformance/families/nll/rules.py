@@ -11,7 +11,6 @@ from ...judge import agrees, exact_zero, gradients_agree, value_agrees
 from ...model import Case, Judgement
 from ...observe import Caller
 from ...picked_cases import as_long_as_classes, every_target
-from ...refusal import right_or_raises
 from .cases import (
     any_magnitude,
     far_below,
@@ -19,7 +18,6 @@ from .cases import (
     impossible_target,
     not_normalised,
     positive,
-    unknown_target,
     unread_elsewhere,
 )
 
@@ -78,17 +76,6 @@ def minus_infinity_elsewhere(case: Case, call: Caller) -> Judgement:
 def minus_infinity_at_target(case: Case, call: Caller) -> Judgement:
     """A target at -inf costs infinity, neither clamped nor NaN; the gradient stays linear."""
     yield from agrees(call(case))
-
-
-@rule(
-    "must",
-    cases=vary(unknown_target, any_reduction, forward_only),
-    source="IEEE 754: NaN propagates; a diverged model must be seen",
-    share=0.4,
-)
-def nan_at_target(case: Case, call: Caller) -> Judgement:
-    """A NaN at a counted row's target makes its loss NaN, or is refused."""
-    yield from right_or_raises(case, call)
 
 
 @rule(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from ...cases import Context, Draft, Draw
 from ...classification import fit as fit_classes
 from ...classification import sized
@@ -123,13 +121,6 @@ def impossible_elsewhere(draft: Draft, draw: Draw) -> None:
     for index in gone:
         set_column(draft, index, 0.0)
     set_column(draft, spot, draw.among((0.75, 0.5, 2.0**-6)))
-
-
-def unknown_target(draft: Draft, draw: Draw) -> None:
-    """The probability of one row's target is NaN."""
-    sized(draft, draw, classes=(3, 2, 5))
-    spot = own_target(draft, draw)
-    draft.edit("input", ((draw.integer(0, draft.rows[0] - 1), spot), math.nan))
 
 
 def impossible_target(draft: Draft, draw: Draw) -> None:

@@ -11,7 +11,6 @@ from ...judge import agrees, exact_zero, gradients_agree, value_agrees
 from ...model import Case, Judgement, Measured
 from ...observe import Caller
 from ...picked_cases import as_long_as_classes, every_target
-from ...refusal import right_or_raises
 from .cases import (
     certain,
     dyadic,
@@ -22,7 +21,6 @@ from .cases import (
     not_normalised,
     reciprocal_beyond_half,
     smallest,
-    unknown_target,
 )
 
 SOURCE = "negative log-likelihood: -log p(target)"
@@ -86,17 +84,6 @@ def nearly_certain_target(case: Case, call: Caller) -> Judgement:
 def infinite_loss(case: Case, call: Caller) -> Judgement:
     """A target of probability 0 costs infinity, neither clamped nor NaN."""
     yield from value_agrees(call(case))
-
-
-@rule(
-    "must",
-    cases=vary(unknown_target, any_reduction, forward_only),
-    source="IEEE 754: NaN propagates; a diverged model must be seen",
-    share=0.4,
-)
-def nan_at_target(case: Case, call: Caller) -> Judgement:
-    """A NaN at a counted row's target makes its loss NaN, or is refused."""
-    yield from right_or_raises(case, call)
 
 
 @rule(
