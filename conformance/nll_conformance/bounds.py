@@ -172,13 +172,13 @@ def mean(terms: Terms, below: Denominator, how: Arithmetic, output: Format) -> E
     rho = u (N+2) + 3 u_rows + (cascade(N) + 3) u_sums, amplified by sum|w| / |sum w|; the
     cascade only where the denominator is a sum of weights or too large a count.
     A mean over no row is NaN (the caller knows the other legal values); one over rows of
-    no weight follows IEEE: 0/0 is NaN, x/0 infinite.
+    no weight is 0/0, NaN too.
     """
     value, error, condition = _sum(terms, how)
     if below.kept == 0:
         return _scalar(math.nan, 0.0, 0.0, output)
     if below.value == 0.0:
-        return _over_zero(value, error, below, float(terms.size.sum()), output)
+        return _over_zero(below, float(terms.size.sum()), output)
     out, den = value / below.value, abs(below.value)
     rho = how.compute.u * (below.rows + 2) + 3 * how.rows.u
     if below.weighted or below.size * how.sums.u > 1.0:  # smaller counts are exact
@@ -238,16 +238,14 @@ def _sum(terms: Terms, how: Arithmetic) -> tuple[float, float, float]:
     return float(terms.value.sum()), error, float(terms.condition.sum())
 
 
-def _over_zero(
-    value: float, error: float, below: Denominator, size: float, output: Format
-) -> Exact:
-    """A mean whose weights sum to zero: IEEE where the signs are certain, else unjudged."""
-    certain = below.size == 0.0 and (size == 0.0 or abs(value) > error)
-    if size == 0.0 or not math.isfinite(value) or abs(value) <= error:
-        out = math.nan
-    else:
-        out = math.copysign(INF, value)
-    return _scalar(out, 0.0 if certain else INF, 0.0, output)
+def _over_zero(below: Denominator, size: float, output: Format) -> Exact:
+    """A mean whose weights sum to zero: 0/0 is NaN where all of them are zero.
+
+    Else unjudged: the sum may be zero by cancelling alone, and a smoothed loss, whose other
+    classes have weights, is infinite in one division and NaN in two (PyTorch's).
+    """
+    certain = below.size == 0.0 and size == 0.0
+    return _scalar(math.nan, 0.0 if certain else INF, 0.0, output)
 
 
 def _scalar(value: float, error: float, condition: float, output: Format) -> Exact:

@@ -8,7 +8,7 @@ from .cases import Context
 from .discover import family, family_part
 from .model import Case, Rule
 from .reproducer import program
-from .search import seed_for, smallest
+from .search import smallest, start_for
 
 
 def first_case(rule: Rule, family_name: str) -> Case:
@@ -21,8 +21,8 @@ def first_case(rule: Rule, family_name: str) -> Case:
         device="cpu",
         capabilities=frozenset(contract.capabilities),
     )
-    seed = seed_for(0, rule.id, rule.revision, context.dtype)
-    found = smallest(rule.cases(context), lambda case: True, seed=seed, cases=1)
+    start = start_for(0, rule.id, rule.revision, context.dtype)
+    found = smallest(rule.cases(context), lambda case: True, start=start, cases=1)
     assert found is not None
     return found
 

@@ -13,5 +13,5 @@ from . import engine, originals, search, worker
 
 originals.picture()  # imports all rules
 # Hypothesis imports and caches a good deal at its first search.
-search.smallest(st.none(), lambda case: False, seed=0, cases=1)
+search.smallest(st.none(), lambda case: False, start=search.Start(0), cases=1)
 __all__ = ["engine", "worker"]

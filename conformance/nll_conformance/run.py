@@ -20,7 +20,7 @@ from .family import OPTIONAL
 from .foreign import came_from_outside, described, name_of, users_own
 from .model import Case, Finding, Measured, Outcome, Profile, Result, Rule
 from .observe import Caller
-from .search import seed_for, smallest
+from .search import smallest, start_for
 
 #: Cases of a rule with share 1, sized on eager torch on one core.
 CASES: dict[Profile, int] = {"quick": 10, "standard": 50, "thorough": 300}
@@ -235,7 +235,7 @@ def _search(
         found = smallest(
             rule.cases(context),
             fails,
-            seed=seed_for(mode.seed, rule.id, rule.revision, dtype),
+            start=start_for(mode.seed, rule.id, rule.revision, dtype),
             cases=_count(rule, mode),
             database=mode.database,
             key=f"{subject.implementation.name}/{rule.id}/{dtype}/{device}",
@@ -258,8 +258,8 @@ def _count(rule: Rule, mode: Mode) -> int:
 
 def _first(context: Context, rule: Rule, mode: Mode, fails: Callable[[Case], bool]) -> Case | None:
     """The first failing case as it was drawn; cases are drawn once for losses that are alike."""
-    seed, count = seed_for(mode.seed, rule.id, rule.revision, context.dtype), _count(rule, mode)
-    known = shared.drawn.setdefault((context.key, seed, count), [])
+    start, count = start_for(mode.seed, rule.id, rule.revision, context.dtype), _count(rule, mode)
+    known = shared.drawn.setdefault((context.key, start, count), [])
     for asked, cases in known:
         if asked.alike(context.capabilities):
             return next((case for case in cases if fails(case)), None)
@@ -270,7 +270,7 @@ def _first(context: Context, rule: Rule, mode: Mode, fails: Callable[[Case], boo
         return fails(case)
 
     strategy = rule.cases(replace(context, capabilities=asked))
-    found = smallest(strategy, noted, seed=seed, cases=count, shrink=False)
+    found = smallest(strategy, noted, start=start, cases=count, shrink=False)
     if found is None:
         known.append((asked, cases))
     return found

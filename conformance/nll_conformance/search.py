@@ -12,13 +12,15 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import HypothesisException, NoSuchExample
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 from hypothesis.strategies import SearchStrategy
+
+from .model import DTYPES
 
 #: Calls spent on making a failing case smaller.
 SHRINK_CALLS = 120
@@ -29,15 +31,24 @@ T = TypeVar("T")
 _BACKEND = "nll_conformance"
 
 
+class Start(NamedTuple):
+    """Where a search begins: the seed of its rule, and which of the dtypes' turns it is."""
+
+    seed: int
+    turn: int = 0
+
+
 class StratifiedProvider(HypothesisProvider):
     """Integers without constants, each draw stratified over the cases of a search.
 
     The k-th draw of a case walks through its range in a shuffled order, one value a case,
-    before any value comes again; the first draw of all walks in order.  Ranges too large
-    for that are drawn uniformly.
+    before any value comes again; the first draw of all walks in order.  Another dtype goes on
+    where the one before it stops: all of them together meet more choices than each alone.
+    Ranges too large for that are drawn uniformly.
     """
 
     seed = 0  # of the current search
+    passed = 0  # cases that come before its own in every walk but the first
     begun = 0  # cases begun in it
     orders: ClassVar[dict[tuple[int, int, int], list[int]]] = {}
 
@@ -49,9 +60,9 @@ class StratifiedProvider(HypothesisProvider):
             StratifiedProvider.begun += 1
 
     @classmethod
-    def restart(cls, seed: int) -> None:
-        """Begin a search."""
-        cls.seed, cls.begun = seed, 0
+    def restart(cls, start: Start, cases: int) -> None:
+        """Begin a search of so many cases."""
+        cls.seed, cls.passed, cls.begun = start.seed, start.turn * cases, 0
         cls.orders.clear()
 
     def _maybe_draw_constant(self, *args: Any, **kwargs: Any) -> None:
@@ -71,7 +82,7 @@ class StratifiedProvider(HypothesisProvider):
         draw, self._draws = self._draws, self._draws + 1
         if size > STRATA:
             return self._random.randint(min_value, max_value)
-        cycle, position = divmod(self._case, size)
+        cycle, position = divmod(self._case + (self.passed if draw else 0), size)
         key = (draw, cycle, size)
         order = self.orders.get(key)
         if order is None:
@@ -84,17 +95,17 @@ class StratifiedProvider(HypothesisProvider):
 AVAILABLE_PROVIDERS[_BACKEND] = f"{__name__}.StratifiedProvider"
 
 
-def seed_for(seed: int, rule_id: str, revision: int, dtype: str) -> int:
-    """The seed of one rule under one dtype: independent of which others run."""
-    text = f"{seed}/{rule_id}/{revision}/{dtype}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+def start_for(seed: int, rule_id: str, revision: int, dtype: str) -> Start:
+    """The start of one rule under one dtype: independent of which others run."""
+    text = f"{seed}/{rule_id}/{revision}".encode()
+    return Start(int.from_bytes(hashlib.sha256(text).digest()[:8], "big"), DTYPES.index(dtype))
 
 
 def smallest(
     strategy: SearchStrategy[T],
     fails: Callable[[T], bool],
     *,
-    seed: int,
+    start: Start,
     cases: int,
     database: Path | None = None,
     key: str = "",
@@ -118,7 +129,7 @@ def smallest(
         state["best"] = case
         return True
 
-    StratifiedProvider.restart(seed)
+    StratifiedProvider.restart(start, cases)
     try:
         return find(
             strategy,
@@ -132,7 +143,7 @@ def smallest(
                 verbosity=Verbosity.quiet,
                 backend=_BACKEND,
             ),
-            random=Random(seed),
+            random=Random(f"{start.seed}/{start.turn}"),
             database_key=key.encode() if database else None,
         )
     except NoSuchExample:

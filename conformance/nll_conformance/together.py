@@ -44,10 +44,29 @@ from .magnitudes import (
 
 def any_option(draft: Draft, draw: Draw) -> None:
     """One option or one shape that is not the plain call's, of those that the subject has."""
+    several_rows_or_elements(draft, draw)
+    draw.among(_ways(draft) or [unchanged])(draft, draw)
+
+
+def any_call(draft: Draft, draw: Draw) -> None:
+    """The plain call, one option, or a target that requires a gradient, too (distillation).
+
+    For rules about how a loss is used: each way to compute it may have a path of its own.
+    """
+    several_rows_or_elements(draft, draw)
+    learned = [learned_target] if draft.can("target_gradient") else []
+    draw.among([unchanged, *_ways(draft), *learned])(draft, draw)
+
+
+def several_rows_or_elements(draft: Draft, draw: Draw) -> None:
+    """Several rows of few classes; of a family that has none several dimensions."""
+    (several_rows if draft.classes else elementwise.several_dimensions)(draft, draw)
+
+
+def _ways(draft: Draft) -> list[Variation]:
+    """What may be asked beside the plain call, of what the subject has."""
     if not draft.classes:
-        elementwise.several_dimensions(draft, draw)
-        family_part(draft.context.family.name, "cases").everything(draft, draw)
-        return
+        return [family_part(draft.context.family.name, "cases").everything]
     ways: list[tuple[str, Variation]] = [
         ("weight", weighted),
         ("ignore_minus_100", ignored()),
@@ -56,11 +75,9 @@ def any_option(draft: Draft, draw: Draw) -> None:
         ("spatial", spatial),
         ("mask", masked),
         ("unbatched", unbatched),
+        ("linear_bias", biased),
     ]
-    ways.append(("linear_bias", biased))
-    several_rows(draft, draw)
-    possible = [way for need, way in ways if draft.can(need)]
-    draw.among(possible or [several_rows])(draft, draw)
+    return [way for need, way in ways if draft.can(need)]
 
 
 def any_option_or_count(draft: Draft, draw: Draw) -> None:
@@ -99,6 +116,16 @@ def every_option(draft: Draft, draw: Draw) -> None:
     shapes += [spatial, spatial] if draft.can("spatial") else []
     shapes += [unbatched] if draft.can("unbatched") else []
     draw.among(shapes)(draft, draw)
+    most_options(draft, draw)
+    any_reduction(draft, draw)
+    mixed_upstream(draft, draw)
+    laid_out("input", "contiguous", "transposed", "padded", "strided")(draft, draw)
+    if draw.yes():
+        laid_out("target", "strided", "padded", "shifted")(draft, draw)
+
+
+def most_options(draft: Draft, draw: Draw) -> None:
+    """What the subject has beside shapes and layouts, each more often on than off."""
     if draft.can("weight") and draw.integer(0, 3):
         weighted(draft, draw)
     if draft.can("label_smoothing") and draw.integer(0, 3):
@@ -109,11 +136,12 @@ def every_option(draft: Draft, draw: Draw) -> None:
         soft(draft, draw)
     elif draft.can("ignore_index") and draw.integer(0, 3):
         ignored(-100, -1, 255, 0)(draft, draw)
-    any_reduction(draft, draw)
-    mixed_upstream(draft, draw)
-    laid_out("input", "contiguous", "transposed", "padded", "strided")(draft, draw)
-    if draw.yes():
-        laid_out("target", "strided", "padded", "shifted")(draft, draw)
+
+
+def in_images(draft: Draft, draw: Draw) -> None:
+    """The same classes in every position of images, in every other case where they are taken."""
+    if draft.can("spatial") and draw.yes():
+        draft.resize(draw.among(((2, 3), (1, 2, 2), (2, 1), (1, 5))), draft.classes)
 
 
 def where_possible(*options: tuple[str, Variation]) -> Variation:
@@ -149,6 +177,20 @@ def vocabulary_rows(draft: Draft, draw: Draw) -> None:
     draft.resize((draw.integer(2, 3),), draw.among((2056, 4104, 1031)))
 
 
+def wider_than_blocks(draft: Draft, draw: Draw) -> None:
+    """Rows of more classes than any block has; of fewer for who can hold no more."""
+    most = draft.context.max_elements // 2
+    draft.resize((2,), min(most, draw.among((70_000, 33_000, 131_080, 50_257))))
+
+
+def thousands_of_rows(draft: Draft, draw: Draw) -> None:
+    """Rows, or positions of images, by the hundred and thousand."""
+    if draft.can("spatial") and draw.yes():
+        draw.among(MANY_POSITIONS)(draft, draw)
+    else:
+        draft.resize((draw.among((1030, 4097, 300, 2048, 8192)),), draw.among((3, 2, 5)))
+
+
 def aligned_rows(draft: Draft, draw: Draw) -> None:
     """Several rows, of a width that vectors divide or do not."""
     draft.resize((draw.integer(2, 6),), draw.among((3, 8, 4, 2, 16, 5, 7, 10)))
@@ -174,12 +216,6 @@ def maybe_shared_out(draft: Draft, draw: Draw) -> None:
     """In two cases of three with label smoothing or class weights, where the subject takes them."""
     ways = [("label_smoothing", smoothed()), ("weight", weighted)]
     draw.among([unchanged, *(way for need, way in ways if draft.can(need))])(draft, draw)
-
-
-def maybe_weighted(draft: Draft, draw: Draw) -> None:
-    """With class weights in every other case, where the subject takes them."""
-    if draft.classes and draft.can("weight") and draw.yes():
-        weighted(draft, draw)
 
 
 def every_layout(draft: Draft, draw: Draw) -> None:
@@ -279,12 +315,6 @@ def maybe_forward_only(draft: Draft, draw: Draw) -> None:
     """Nothing requires grad in one case of three."""
     if draw.integer(0, 2) == 2:
         forward_only(draft, draw)
-
-
-def maybe_learned_target(draft: Draft, draw: Draw) -> None:
-    """The target requires a gradient, too, in one case of three (distillation)."""
-    if draw.integer(0, 2) == 2 and draft.can("target_gradient"):
-        learned_target(draft, draw)
 
 
 def learned_target(draft: Draft, draw: Draw) -> None:

@@ -35,7 +35,7 @@ from ..judge import (
 )
 from ..model import Case, Finding, Judgement, Measured, Observation
 from ..observe import Caller
-from ..together import maybe_learned_target, squashed
+from ..together import any_call, ignored_rows, maybe_an_option, squashed
 from ..truth import Exact
 from ._families import CLASSES, GIVEN_LOGITS
 
@@ -46,7 +46,7 @@ ROWS = ("gradient", "reduction_none")
 
 @rule(
     "must",
-    cases=vary(one_of(usual_upstream, scalar_upstream), maybe_learned_target, any_reduction),
+    cases=vary(any_call, one_of(usual_upstream, scalar_upstream), any_reduction),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -74,7 +74,7 @@ def backward_twice(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(maybe_learned_target, any_reduction, scalar_upstream),
+    cases=vary(any_call, any_reduction, scalar_upstream),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -140,7 +140,7 @@ def made_by_softmax(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream),
+    cases=vary(any_call, any_reduction, mixed_upstream),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -175,7 +175,7 @@ def through_a_graph(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source=SOURCE,
     needs=GRADIENT,
     shows="""
@@ -218,10 +218,10 @@ def _asked(
 
 @rule(
     "must",
-    cases=vary(one_of(usual_upstream, mixed_upstream), any_reduction),
+    cases=vary(any_call, one_of(usual_upstream, mixed_upstream), any_reduction),
     source=SOURCE,
     needs=GRADIENT,
-    share=0.5,
+    share=0.8,
     shows="""
         loss = {call}
         kept = torch.autograd.grad(loss, [{leaves}], upstream)
@@ -252,10 +252,10 @@ def gradient_is_kept(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "should",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source=SOURCE + "; torch.gather(sparse_grad=True)",
     needs=GRADIENT,
-    share=0.3,
+    share=0.6,
     revision=2,
     shows="""
         loss = {call}
@@ -305,7 +305,7 @@ def _changed_between(
 
 @rule(
     "must",
-    cases=vary(several_rows, weighted),
+    cases=vary(several_rows, one_of(maybe_an_option, ignored_rows), weighted),
     source="torch.autograd: saved tensors are version checked",
     needs=("gradient", "weight"),
     share=0.5,
@@ -326,7 +326,7 @@ def weight_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows),
+    cases=vary(any_call),
     source="torch.autograd: saved tensors are version checked",
     needs=GRADIENT,
     share=0.5,
@@ -348,7 +348,7 @@ def input_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows),
+    cases=vary(several_rows, one_of(maybe_an_option, ignored_rows)),
     source="torch.autograd: saved tensors are version checked",
     needs=GRADIENT,
     share=0.5,
@@ -371,10 +371,10 @@ def target_changed_before_backward(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(usual_upstream, scalar_upstream), maybe_learned_target, any_reduction),
+    cases=vary(any_call, one_of(usual_upstream, scalar_upstream), any_reduction),
     source="training loops clip and zero gradients in place",
     needs=GRADIENT,
-    share=0.6,
+    share=0.8,
     shows="""
         loss = {call}
         for grad in torch.autograd.grad(loss, [{leaves}], upstream, retain_graph=True):
@@ -400,10 +400,10 @@ def grad_changed_in_place(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(any_call, any_reduction, scalar_upstream),
     source="training loops scale the loss in place (loss /= steps)",
     needs=GRADIENT,
-    share=0.6,
+    share=0.8,
     shows="""
         loss = {call}
         try:
@@ -432,7 +432,7 @@ def loss_scaled_in_place(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "should",
-    cases=vary(several_rows, unreduced, mixed_upstream),
+    cases=vary(any_call, unreduced, mixed_upstream),
     source="losses per token are masked in place (losses *= mask)",
     needs=ROWS,
     share=0.3,
@@ -457,10 +457,10 @@ def losses_masked_in_place(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(maybe_learned_target, any_reduction, mixed_upstream),
+    cases=vary(any_call, any_reduction, mixed_upstream),
     source=SOURCE,
     needs=GRADIENT,
-    share=0.6,
+    share=0.8,
     shows="""
         first = {call}
         loss = {call}

@@ -15,7 +15,7 @@ from ..judge import agrees, holds, truth_of
 from ..model import Case, Judgement, Measured, Observation
 from ..observe import Caller
 from ..refusal import right_or_raises
-from ..together import any_option, byte_of_ignored, every_digit, high_byte, where_possible
+from ..together import any_call, any_option, byte_of_ignored, every_digit, high_byte, where_possible
 from ._families import CLASSES, DIRECT
 
 SOURCE = "torch.nn.CrossEntropyLoss"
@@ -184,9 +184,9 @@ def bytes_with_weight(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, forward_only),
+    cases=vary(any_call, any_reduction, forward_only),
     source=SOURCE,
-    share=0.5,
+    share=0.9,
     shows="""
         loss = {call}
         assert (loss.dtype, loss.device) == ({want}, input.device), (loss.dtype, loss.device)
@@ -208,9 +208,9 @@ def output(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source="linkedin/Liger-Kernel#1283, #305: dtypes that autocast makes clash",
-    share=0.4,
+    share=0.6,
     families=DIRECT,
     revision=2,
     shows=shown.AUTOCAST,
@@ -229,9 +229,9 @@ def autocast(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "should",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source="torch.amp: losses run in float32",
-    share=0.4,
+    share=0.6,
     families=DIRECT,
     shows=shown.AUTOCAST,
 )
@@ -255,9 +255,9 @@ def _under_autocast(case: Case, call: Caller) -> Observation:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source="a loss's dtype follows from its inputs, not from a process-wide default",
-    share=0.4,
+    share=0.6,
     shows="""
         torch.set_default_dtype(torch.float64 if input.dtype != torch.float64 else torch.float32)
         loss = {call}

@@ -18,7 +18,6 @@ from ..cases import (
     option,
     scalar_upstream,
     strided_upstream,
-    unchanged,
     unreduced,
     upstream,
     vary,
@@ -31,6 +30,7 @@ from ..classification import (
     odd_rows,
     scattered,
     several_rows,
+    weighted,
 )
 from ..contract import rule
 from ..judge import (
@@ -48,9 +48,9 @@ from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..second import curvature_agrees, forward_over_reverse_agrees
 from ..together import (
+    any_call,
     ignored_rows,
     learned_target,
-    maybe_weighted,
     several_or_spatial,
 )
 from ._families import CLASSES, CURVED, LOGITS, TARGETS_IN_NUMBERS
@@ -209,12 +209,21 @@ def upstream_strided(case: Case, call: Caller) -> Judgement:
     yield from gradients_agree(call(case))
 
 
+def _weighted_and_ignored(draft: Draft, draw: Draw) -> None:
+    if not draft.classes:
+        any_call(draft, draw)
+        return
+    ignored_rows(draft, draw)
+    if draft.can("weight"):
+        weighted(draft, draw)
+
+
 @rule(
     "must",
-    cases=vary(maybe_weighted, one_of(unchanged, ignored_rows), any_reduction, scalar_upstream),
+    cases=vary(one_of(any_call, _weighted_and_ignored), any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
-    share=0.8,
+    share=1.0,
     revision=2,
     dtypes=("float64", "float32"),
     families=CURVED,
@@ -230,10 +239,10 @@ def second_order(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(any_call, any_reduction, scalar_upstream),
     source="torch.autograd: double backward of a function of the loss (pytorch#59477)",
     needs=("gradient", "double_backward"),
-    share=0.5,
+    share=0.8,
     dtypes=("float64", "float32"),
     families=CURVED,
     shows=shown.SECOND_ORDER_SQUARED,
@@ -267,10 +276,10 @@ def second_order_everywhere(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(any_call, any_reduction, scalar_upstream),
     source="torch.func.jvp of torch.func.grad (pytorch#79609)",
     needs=("gradient", "double_backward", "jvp"),
-    share=0.5,
+    share=0.8,
     dtypes=("float64", "float32"),
     families=CURVED,
     shows=shown.FORWARD_OVER_REVERSE,
@@ -282,10 +291,10 @@ def forward_over_reverse(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "should",
-    cases=vary(any_reduction, scalar_upstream),
+    cases=vary(any_call, any_reduction, scalar_upstream),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
-    share=0.5,
+    share=0.8,
     dtypes=("float64", "float32"),
     families=CURVED,
     shows=shown.PENALTY,
@@ -301,7 +310,7 @@ def second_order_penalty(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, upstream(offset=0.0)),
+    cases=vary(any_call, any_reduction, upstream(offset=0.0)),
     source=SOURCE,
     needs=GRADIENT,
     share=0.3,
@@ -320,7 +329,7 @@ def _overflowed(draft: Draft, draw: Draw) -> None:
 
 @rule(
     "must",
-    cases=vary(any_reduction, _overflowed),
+    cases=vary(any_call, any_reduction, _overflowed),
     source="torch.amp.GradScaler finds an overflow by gradients that are not finite",
     needs=GRADIENT,
     share=0.3,

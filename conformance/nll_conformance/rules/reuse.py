@@ -25,7 +25,7 @@ from ..judge import agrees, identical, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller, plain_tensor
 from ..recipes import TensorRecipe, build
-from ..together import any_option, maybe_an_option, maybe_forward_only, rare_sizes
+from ..together import any_call, any_option, maybe_an_option, maybe_forward_only, rare_sizes
 from ._families import CLASSES
 
 SOURCE = "a loss is a function of its arguments, whatever was called before"
@@ -40,14 +40,14 @@ def _with_fewer_ignored(case: Case) -> Case:
     return replace(case, recipe=tuple((name, thinned(name, each)) for name, each in case.recipe))
 
 
-@rule("must", cases=vary(any_reduction, mixed_upstream), source=SOURCE, share=0.6)
+@rule("must", cases=vary(any_call, any_reduction, mixed_upstream), source=SOURCE, share=0.8)
 def second_call(case: Case, call: Caller) -> Judgement:
     """The second call with other numbers, and a third with the first's, are right as well."""
     for each in (case, sibling(case), case):
         yield from agrees(call(each))
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.5)
+@rule("must", cases=vary(any_call, any_reduction), source=SOURCE, share=0.6)
 def other_shape(case: Case, call: Caller) -> Judgement:
     """Calls of another shape in between change nothing."""
     from ..run import context_for
@@ -58,7 +58,7 @@ def other_shape(case: Case, call: Caller) -> Judgement:
     yield from agrees(call(case))
 
 
-@rule("must", cases=vary(any_reduction), source=SOURCE, share=0.4)
+@rule("must", cases=vary(any_call, any_reduction), source=SOURCE, share=0.4)
 def other_dtype(case: Case, call: Caller) -> Judgement:
     """A call in another dtype before changes nothing."""
     from ..run import context_for
@@ -99,10 +99,10 @@ def changed_in_place(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream),
+    cases=vary(any_call, any_reduction, mixed_upstream),
     source=SOURCE,
     needs=("gradient",),
-    share=0.6,
+    share=1.0,
     shows=shown.INTERLEAVED,
 )
 def interleaved(case: Case, call: Caller) -> Judgement:
@@ -122,9 +122,9 @@ def _interleaved(call: Caller, cases: tuple[Case, ...]) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream, maybe_forward_only),
+    cases=vary(any_call, any_reduction, mixed_upstream, maybe_forward_only),
     source=SOURCE,
-    share=0.8,
+    share=1.0,
     shows="""
         loss = {call}
         {backward}
@@ -154,7 +154,7 @@ _CALLS = 64
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream),
+    cases=vary(any_call, any_reduction, mixed_upstream),
     source=SOURCE,
     share=0.2,
     shows="""
@@ -175,9 +175,9 @@ def many_calls(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, forward_only),
+    cases=vary(any_call, any_reduction, forward_only),
     source="threads of a process share its functions (DataParallel calls losses from several)",
-    share=0.3,
+    share=0.6,
     shows="""
         from concurrent.futures import ThreadPoolExecutor
         def function():
@@ -224,10 +224,10 @@ def after_inference(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream),
+    cases=vary(any_call, any_reduction, mixed_upstream),
     source="torch.autocast: a cast that is cached without gradients has none later",
     needs=("gradient",),
-    share=0.5,
+    share=0.8,
     shows="""
         with torch.no_grad():
             loss = {call}

@@ -20,6 +20,7 @@ from ..model import Case, Judgement, Measured
 from ..observe import Caller
 from ..originals import picture
 from ..together import (
+    any_call,
     any_inputs,
     any_inputs_or_wide,
     any_option,
@@ -144,10 +145,10 @@ def upstream_of_ignored(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction, mixed_upstream),
+    cases=vary(any_call, any_reduction, mixed_upstream),
     source="autograd may share the upstream gradient with others",
     needs=("gradient",),
-    share=0.6,
+    share=1.0,
     shows=shown.UPSTREAM_KEPT,
 )
 def upstream(case: Case, call: Caller) -> Judgement:
@@ -190,7 +191,7 @@ def process_state(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source=SOURCE,
     share=0.2,
     shows="""
@@ -216,7 +217,7 @@ def references(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source=SOURCE,
     share=0.2,
     shows="""
@@ -249,7 +250,7 @@ def growth(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(any_reduction),
+    cases=vary(any_call, any_reduction),
     source=SOURCE,
     share=0.2,
     shows="""
@@ -306,7 +307,7 @@ def _frozen_by_others() -> bool:
 
 @rule(
     "must",
-    cases=vary(one_of(several_rows, ignored_rows), any_reduction),
+    cases=vary(one_of(any_call, ignored_rows), any_reduction),
     source="a loss that overwrites its input must not feed others wrong numbers",
     needs=("gradient",),
     share=0.6,

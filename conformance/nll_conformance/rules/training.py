@@ -33,7 +33,7 @@ def _back_again(case: Case, call: Caller, tensors: dict[str, Tensor], value: Ten
     cases=vary(any_option, any_reduction, scalar_upstream),
     source="torch.utils.checkpoint: forward runs again in backward",
     needs=GRADIENT,
-    share=0.3,
+    share=0.6,
     shows="""
         from torch.utils.checkpoint import checkpoint
         loss = checkpoint(lambda: {call}, use_reentrant=False)
@@ -63,7 +63,7 @@ def checkpointed(case: Case, call: Caller) -> Judgement:
     cases=vary(any_option, any_reduction, mixed_upstream),
     source="torch.autograd.graph.save_on_cpu, activation offloading",
     needs=GRADIENT,
-    share=0.3,
+    share=0.6,
     shows="""
         from torch.autograd.graph import saved_tensors_hooks
         with saved_tensors_hooks(torch.clone, torch.clone):
@@ -118,7 +118,7 @@ def _anomaly_mode() -> Iterator[None]:
     cases=vary(any_option, any_reduction, mixed_upstream),
     source="torch.autograd runs backward in threads of its own where there is a GPU",
     needs=GRADIENT,
-    share=0.3,
+    share=0.4,
     shows="""
         from concurrent.futures import ThreadPoolExecutor
         loss = {call}

@@ -23,7 +23,14 @@ from ..magnitudes import (
 )
 from ..model import Case, Judgement
 from ..observe import Caller
-from ..together import any_option, any_option_or_count, ignored_rows, learned_target
+from ..together import (
+    any_option,
+    any_option_or_count,
+    ignored_rows,
+    learned_target,
+    maybe_an_option,
+    maybe_shared_out,
+)
 from ..truth import Exact
 from ._families import ELEMENTWISE, GIVEN_LOGITS, TARGETS_IN_NUMBERS, WHOLE
 
@@ -268,22 +275,56 @@ def vmap_over_columns(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(several_rows, ignored_rows), option("reduction", "none")),
+    cases=vary(several_rows, maybe_an_option, option("reduction", "none"), forward_only),
+    source="torch.func.vmap: tensors of the enclosing scope are not mapped",
+    needs=("vmap", "unbatched", "reduction_none"),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.4,
+    shows="""
+        def row(input, target):
+            return {call}
+        loss = torch.func.vmap(row)(input, target)
+    """,
+)
+def vmap_with_options(case: Case, call: Caller) -> Judgement:
+    """Weights that all rows share, and other options, do under vmap what they do without."""
+    tensors = call.tensors(case)
+    rows = torch.func.vmap(_of_row(case, call, tensors))
+    value = call.guard("vmap", lambda: rows(tensors["input"], tensors["target"]))
+    yield from value_agrees(call.observation(case, value, {}, tensors))
+
+
+def _of_row(
+    case: Case, call: Caller, tensors: dict[str, torch.Tensor]
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The loss of input and target, every other tensor as it is."""
+
+    def loss(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        value = call.invoke(case, {**tensors, "input": input, "target": target})
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    return loss
+
+
+@rule(
+    "must",
+    cases=vary(several_rows, one_of(maybe_an_option, ignored_rows), option("reduction", "none")),
     source="torch.func: per-sample gradients are vmap of grad",
     needs=("vmap", "unbatched", "reduction_none", "gradient"),
     families=("cross_entropy", "nll", "prob_nll"),
     share=0.4,
     shows="""
-        def row({names}):
+        def row(input, target):
             return {call}
-        input.grad = torch.func.vmap(torch.func.grad(row))({names})
+        input.grad = torch.func.vmap(torch.func.grad(row))(input, target)
     """,
 )
 def per_sample_gradients(case: Case, call: Caller) -> Judgement:
     """torch.func.vmap of torch.func.grad gives each row's own gradient, or is refused."""
     tensors = call.tensors(case)
-    each = torch.func.vmap(torch.func.grad(_by_position(case, call, tensors)))
-    grad = call.guard("vmap of grad", lambda: each(*tensors.values()))
+    each = torch.func.vmap(torch.func.grad(_of_row(case, call, tensors)))
+    grad = call.guard("vmap of grad", lambda: each(tensors["input"], tensors["target"]))
     bare = replace(case, upstream=None)
     value = call.forward(bare, tensors).detach()
     yield from gradients_agree(call.observation(case, value, {"input": grad}, tensors))
@@ -291,7 +332,7 @@ def per_sample_gradients(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(ignored_rows, any_reduction, forward_only),
+    cases=vary(ignored_rows, maybe_shared_out, any_reduction, forward_only),
     source="torch.func.vmap",
     needs=("vmap", "ignore_index"),
     families=("cross_entropy", "nll", "prob_nll"),
@@ -311,15 +352,9 @@ def vmap_over_batches(case: Case, call: Caller) -> Judgement:
     """
     tensors = call.tensors(case)
     input, target = tensors["input"], tensors["target"]
-
-    def batch(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        value = call.invoke(case, {**tensors, "input": input, "target": target})
-        assert isinstance(value, torch.Tensor)
-        return value
-
     other = target.clamp(0, input.shape[1] - 1).flip(0)
     two = torch.stack([input.flip(0), input]), torch.stack([other, target])
-    value = call.guard("vmap", lambda: torch.func.vmap(batch)(*two))
+    value = call.guard("vmap", lambda: torch.func.vmap(_of_row(case, call, tensors))(*two))
     yield from value_agrees(call.observation(case, value[1], {}, tensors))
 
 

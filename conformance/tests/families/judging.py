@@ -12,7 +12,7 @@ from nll_conformance.judge import compare, truth_of
 from nll_conformance.model import Case, Finding, Measured, Result
 from nll_conformance.observe import Caller
 from nll_conformance.run import Mode, context_for, missing, run_rule
-from nll_conformance.search import seed_for, smallest
+from nll_conformance.search import smallest, start_for
 from nll_conformance.truth import Truth
 
 #: A loss and the precision that it may claim.
@@ -67,8 +67,8 @@ def drawn(of: Subject, dtype: str, count: int, seed: int = 0) -> list[Case]:
         if (rule.dtypes and dtype not in rule.dtypes) or missing(of, rule):
             continue
         cases = rule.cases(context_for(of, rule.id, dtype, "cpu"))
-        here = seed_for(seed, rule.id, rule.revision, dtype)
-        smallest(cases, lambda case: bool(found.append(case)), seed=here, cases=count)
+        here = start_for(seed, rule.id, rule.revision, dtype)
+        smallest(cases, lambda case: bool(found.append(case)), start=here, cases=count)
     return found
 
 

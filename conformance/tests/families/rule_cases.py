@@ -13,7 +13,7 @@ from nll_conformance.discover import family, rules_of
 from nll_conformance.model import Case, Finding
 from nll_conformance.observe import Caller
 from nll_conformance.run import Tally, context_for, judge_case
-from nll_conformance.search import seed_for, smallest
+from nll_conformance.search import smallest, start_for
 
 #: Enough for every planted fault.
 COUNT = 12
@@ -35,7 +35,7 @@ def _drawn(of: Subject, family_name: str, rule_id: str, dtype: str, count: int) 
     smallest(
         rule.cases(context_for(of, rule_id, dtype, "cpu")),
         lambda case: bool(seen.append(case)),
-        seed=seed_for(0, rule_id, rule.revision, dtype),
+        start=start_for(0, rule_id, rule.revision, dtype),
         cases=count,
     )
     return seen

@@ -143,7 +143,7 @@ class Rows:
             return self.expected(nll(values))
         losses = nll(self.at_target(values)).squeeze(-1)
         if self.weight is not None:
-            losses = scaled(self.weight[self.target], losses)
+            losses = scaled(self.of_targets(self.weight), losses)
         if self.label_smoothing == 0.0:
             return losses
         everywhere = nll(values)
@@ -164,7 +164,11 @@ class Rows:
         """What ``mean`` divides by: the kept rows, weighted if they have class indices."""
         if self.weight is None or self.soft:
             return self.kept.sum()
-        return torch.where(self.kept, widened(self.weight)[self.target], 0.0).sum()
+        return torch.where(self.kept, self.of_targets(widened(self.weight)), 0.0).sum()
+
+    def of_targets(self, weight: Tensor) -> Tensor:
+        """The weight (*rows) of each row's class; indexing by one number fails under vmap."""
+        return weight.gather(0, self.target.reshape(-1)).reshape(self.target.shape)
 
 
 def checked(

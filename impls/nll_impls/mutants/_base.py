@@ -78,7 +78,7 @@ def counted(rows: Rows) -> Tensor:
     """What ``mean`` divides by: the rows that count, weighted if they have class indices."""
     if rows.weight is None or rows.soft:
         return rows.kept.sum()
-    return torch.where(rows.kept, rows.weight[rows.target], 0.0).sum()
+    return torch.where(rows.kept, rows.of_targets(rows.weight), 0.0).sum()
 
 
 def reduced(rows: Rows, losses: Tensor, count: Tensor | int | None = None) -> Tensor:

@@ -58,7 +58,7 @@ def ignored_rows_bring_weight(call: Call) -> Tensor:
     rows = call.rows()
     if rows.weight is None or rows.soft:
         return cross_entropy(call)
-    return reduced(rows, kept(rows, row_losses(rows)), rows.weight[rows.target].sum())
+    return reduced(rows, kept(rows, row_losses(rows)), rows.of_targets(rows.weight).sum())
 
 
 @mutant(

@@ -118,7 +118,7 @@ def smoothed_row_of_weight_zero_dropped(call: Call) -> Tensor:
     rows = call.rows()
     if rows.weight is None or rows.soft or not call.label_smoothing:
         return cross_entropy(call)
-    gone = rows.kept & (rows.weight[rows.target] == 0)
+    gone = rows.kept & (rows.of_targets(rows.weight) == 0)
     target = torch.where(gone, call.ignore_index, call.target)
     return cross_entropy(call.but(target=target))
 

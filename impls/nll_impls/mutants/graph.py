@@ -145,7 +145,7 @@ class _LossOnContext(torch.autograd.Function):
 
 @mutant(
     source="kernels that recompute the log-sum-exp from the loss",
-    caught_by=("autograd.loss_scaled_in_place",),
+    caught_by=("autograd.loss_scaled_in_place", "autograd.losses_masked_in_place"),
 )
 def loss_used_in_backward(call: Call) -> Tensor:
     """Unreduced, backward computes with the loss that it returned, which is the caller's."""

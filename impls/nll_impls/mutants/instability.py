@@ -78,7 +78,7 @@ def one_hot_times_infinity(call: Call) -> Tensor:
     if rows.soft or rows.label_smoothing:
         return cross_entropy(call)
     terms = rows.distribution() * torch.log_softmax(rows.logits, dim=-1)
-    weight = 1.0 if rows.weight is None else rows.weight[rows.target]
+    weight = 1.0 if rows.weight is None else rows.of_targets(rows.weight)
     return reduced(rows, kept(rows, -terms.sum(-1) * weight))
 
 

@@ -29,7 +29,7 @@ def bias_added_per_block(call: Linear) -> Tensor:
         return linear(call)
     extra = (blocks - 1) * bias[rows.target]
     if rows.weight is not None:
-        extra = extra * rows.weight[rows.target]
+        extra = extra * rows.of_targets(rows.weight)
     return reduced(rows, kept(rows, row_losses(rows) - extra))
 
 
@@ -164,7 +164,7 @@ def bias_scaled_by_weight(call: Linear) -> Tensor:
     assert rows.weight is not None
     if rows.reduction != "mean" or rows.soft:
         return right
-    own = torch.where(rows.kept, rows.weight[rows.target], 0.0).sum()
+    own = torch.where(rows.kept, rows.of_targets(rows.weight), 0.0).sum()
     even = rows.kept.sum() * rows.weight.mean()
     count = (1 - call.label_smoothing) * own + call.label_smoothing * even
     return reduced(rows, kept(rows, row_losses(rows)), count)

@@ -51,7 +51,7 @@ def one_hot_times_everything(call: Picked) -> Tensor:
     """The entry is the sum of a product with one-hot rows: 0 times -inf."""
     rows = call.rows()
     entry = (replace(rows, weight=None).distribution() * rows.logits).sum(-1)
-    weight = 1.0 if rows.weight is None else rows.weight[rows.target]
+    weight = 1.0 if rows.weight is None else rows.of_targets(rows.weight)
     return reduced(rows, -entry * weight)
 
 
@@ -70,7 +70,9 @@ def guarded_one_hot(call: Picked) -> Tensor:
     rows = call.rows()
     weightless = replace(rows, weight=None)
     entry = scaled(weightless.distribution(), -rows.logits).sum(-1)
-    return reduced(rows, entry if rows.weight is None else scaled(rows.weight[rows.target], entry))
+    return reduced(
+        rows, entry if rows.weight is None else scaled(rows.of_targets(rows.weight), entry)
+    )
 
 
 @nll_mutant(source=FORMULA, caught_by=("nll.gradient_at_target_alone",))

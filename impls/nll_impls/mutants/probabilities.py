@@ -121,7 +121,7 @@ def one_hot_times_logarithms(call: Picked) -> Tensor:
     rows = call.rows()
     blank = torch.where(rows.kept.unsqueeze(-1), rows.logits, 1.0)
     losses = -(replace(rows, weight=None).distribution() * blank.log()).sum(-1)
-    return reduced(rows, losses if rows.weight is None else losses * rows.weight[rows.target])
+    return reduced(rows, losses if rows.weight is None else losses * rows.of_targets(rows.weight))
 
 
 @prob_mutant(source="pytorch/pytorch#1620", caught_by=("prob_nll.zero_elsewhere_gradient",))
@@ -153,7 +153,7 @@ def gradient_of_a_softmax(call: Picked) -> Tensor:
     losses = cost_of(rows, log_cost(rows)).detach()
     share = rows.logits.detach() - replace(rows, weight=None).distribution()
     if rows.weight is not None:
-        share = share * rows.weight[rows.target].unsqueeze(-1)
+        share = share * rows.of_targets(rows.weight).unsqueeze(-1)
     through = (share * rows.logits).sum(-1)
     return reduced(rows, losses + (through - through.detach()))
 
@@ -208,7 +208,7 @@ def mean_of_sequence_means(call: Picked) -> Tensor:
         return prob_nll(call)
     losses = torch.where(rows.kept, cost_of(rows, log_cost(rows)), 0.0)
     places = tuple(range(1, losses.dim()))
-    weight = torch.ones(()) if rows.weight is None else rows.weight[rows.target]
+    weight = torch.ones(()) if rows.weight is None else rows.of_targets(rows.weight)
     counts = (rows.kept * weight).sum(places)
     means = losses.sum(places) / torch.where(counts == 0, math.inf, counts)
     return (means.sum() / (counts != 0).sum()).to(rows.dtype)

@@ -93,7 +93,9 @@ def mean_of_sequence_means(call: Call) -> Tensor:
     within = tuple(range(1, rows.kept.dim()))
     losses = kept(rows, row_losses(rows)).sum(within)
     weight = (
-        torch.ones_like(rows.logits[..., 0]) if rows.weight is None else rows.weight[rows.target]
+        torch.ones_like(rows.logits[..., 0])
+        if rows.weight is None
+        else rows.of_targets(rows.weight)
     )
     counts = kept(rows, weight).sum(within)
     means = torch.where(rows.kept.flatten(1).any(1), losses / counts, torch.nan)

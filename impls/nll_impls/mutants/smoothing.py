@@ -58,7 +58,7 @@ def denominator_counts_ignored(call: Call) -> Tensor:
     if rows.weight is None or not call.label_smoothing or not is_mean(rows) or rows.soft:
         return cross_entropy(call)
     own, even = _parts(call)
-    everything = rows.weight[rows.target].sum()
+    everything = rows.of_targets(rows.weight).sum()
     losses = kept(rows, own) / counted(rows) + kept(rows, even) / everything
     return reduced(replace(rows, reduction="sum"), losses)
 

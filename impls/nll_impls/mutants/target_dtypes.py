@@ -63,7 +63,7 @@ def picked_by_a_product(call: Call) -> Tensor:
     hot = torch.nn.functional.one_hot(rows.target, rows.logits.shape[-1]).to(rows.logits.dtype)
     log_p = rows.logits.log_softmax(-1)
     picked = torch.einsum("nc,nc->n", hot, log_p).to(log_p.dtype)
-    losses = -picked if rows.weight is None else -picked * rows.weight[rows.target]
+    losses = -picked if rows.weight is None else -picked * rows.of_targets(rows.weight)
     return reduced(rows, kept(rows, losses))
 
 

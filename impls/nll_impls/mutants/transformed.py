@@ -329,3 +329,43 @@ def batch_in_the_first_dimension(call: Call) -> Tensor:
     # torch declares no types for apply
     logits: Tensor = _FirstDimension.apply(call.input)  # type: ignore[no-untyped-call]
     return cross_entropy(call.but(input=logits))
+
+
+class _Unmapped(torch.autograd.Function):
+    """A tensor as it is; under vmap, where it is not mapped, the first entry for all."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def vmap(
+        _info: Any, in_dims: tuple[int | None, int | None], tensor: Tensor, _of: Tensor
+    ) -> tuple[Tensor, int | None]:
+        """As if the classes' dimension were that of the batch."""
+        if in_dims[0] is not None:
+            return tensor.clone(), in_dims[0]
+        return tensor[:1].expand_as(tensor).clone(), None
+
+    @staticmethod
+    def forward(tensor: Tensor, _of: Tensor) -> Tensor:
+        return tensor.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+@mutant(
+    source="a vmap rule that takes every argument for mapped",
+    caught_by=("transforms.vmap_with_options", "transforms.per_sample_gradients"),
+)
+def shared_weights_under_vmap(call: Call) -> Tensor:
+    """Under vmap weights that all rows share are all the first."""
+    if call.weight is None:
+        return cross_entropy(call)
+    # torch declares no types for apply
+    weight: Tensor = _Unmapped.apply(call.weight, call.input.detach())  # type: ignore[no-untyped-call]
+    return cross_entropy(call.but(weight=weight))

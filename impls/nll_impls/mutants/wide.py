@@ -10,9 +10,12 @@ from ._base import (
     altered,
     cross_entropy,
     is_mean,
+    kept,
     mutant,
     reduced,
     row_losses,
+    shares,
+    spread,
 )
 from ._memory import read_as_contiguous, storage
 
@@ -125,3 +128,47 @@ def nan_hidden_under_a_sum(call: Call) -> Tensor:
     """A sum that is NaN becomes 0."""
     loss = cross_entropy(call)
     return loss.nan_to_num(nan=0.0) if call.reduction == "sum" else loss
+
+
+@mutant(source="linkedin/Liger-Kernel: MAX_FUSED_SIZE", caught_by=("combinations.vocabularies",))
+def smoothing_ends_with_the_block(call: Call) -> Tensor:
+    """With labels smoothed, or probabilities, classes beyond 2**15 have no share in the loss."""
+    rows = call.rows()
+    if not (rows.soft or call.label_smoothing) or rows.logits.shape[-1] <= 2**15:
+        return cross_entropy(call)
+    share = shares(rows).clone()
+    share[..., 2**15 :] = 0.0
+    losses = spread(share, torch.log_softmax(rows.logits, dim=-1))
+    return reduced(rows, kept(rows, losses))
+
+
+@mutant(source="a mean of the chunks' means", caught_by=("combinations.many_rows",))
+def mean_of_weighted_chunks(call: Call) -> Tensor:
+    """The weighted mean of more than 1024 rows is the mean over chunks of 1024."""
+    if call.weight is None or call.soft or not is_mean(call.rows()) or len(call.target) <= 1024:
+        return cross_entropy(call)
+    parts = zip(torch.split(call.input, 1024), torch.split(call.target, 1024), strict=True)
+    means = [cross_entropy(call.but(input=input, target=target)) for input, target in parts]
+    return torch.stack(means).mean()
+
+
+@mutant(
+    source="log(softmax + eps) where weights are given", caught_by=("combinations.extreme_logits",)
+)
+def weighted_loss_has_an_end(call: Call) -> Tensor:
+    """With weights the loss of a row is at most 100."""
+    rows = call.rows()
+    if rows.weight is None or rows.soft:
+        return cross_entropy(call)
+    log_p = torch.log_softmax(rows.logits, dim=-1).clamp(min=-100.0)
+    return reduced(rows, kept(rows, row_losses(rows, log_p)))
+
+
+@mutant(source="weights times all classes' terms", caught_by=("combinations.impossible_classes",))
+def weighted_terms_of_all_classes(call: Call) -> Tensor:
+    """With weights every class's term is multiplied, by 0 where it is not the target's."""
+    rows = call.rows()
+    if rows.weight is None or rows.soft:
+        return cross_entropy(call)
+    terms = shares(rows) * -torch.log_softmax(rows.logits, dim=-1)
+    return reduced(rows, kept(rows, terms.sum(-1)))

@@ -77,7 +77,7 @@ def nll_by_product(
     hot = F.one_hot(rows.target, rows.logits.shape[-1]).bool()
     losses = -torch.where(hot, rows.logits, 0.0).sum(-1)
     if rows.weight is not None:
-        own = rows.weight[rows.target]
+        own = rows.of_targets(rows.weight)
         losses = own * torch.where((own == 0) & losses.isinf(), 0.0, losses)
     return rows.reduced(losses)
 
