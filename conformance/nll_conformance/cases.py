@@ -82,11 +82,28 @@ class Lowest(Draw):
         return low
 
 
+class Stepping(Draw):
+    """Neither the simplest nor the wildest of everything, without Hypothesis."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def integer(self, low: int, high: int) -> int:
+        """A number that differs from draw to draw."""
+        self._step += 1
+        return low + self._step % (high - low + 1)
+
+
 def simplest(context: Context, *variations: Variation) -> Case:
     """The smallest plain call, with these variations at their simplest."""
-    draft: Draft = family_part(context.family.name, "cases").plain(context, Lowest())
+    return settled(context, Lowest(), *variations)
+
+
+def settled(context: Context, draw: Draw, *variations: Variation) -> Case:
+    """A plain call with these variations, as ``draw`` would have it."""
+    draft: Draft = family_part(context.family.name, "cases").plain(context, draw)
     for variation in variations:
-        variation(draft, Lowest())
+        variation(draft, draw)
     return draft.case()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from . import gpu, shared, shown, state
-from .cases import Variation, forward_only, simplest
+from .cases import Stepping, Variation, forward_only, settled, simplest
 from .declare import Amendments, Subject, subject_of
 from .discover import family, family_names, family_part, rules, rules_of
 from .errors import TargetRaised, UsageError, unknown
@@ -190,24 +190,29 @@ class Engine:
 
     @state.kept()
     def smoke(self, device: str | None = None) -> None:
-        """Can the simplest call be made at all?  UsageError blames call or family if not.
+        """Can a plain call be made at all?  UsageError blames call or family if not.
 
-        Nothing is asked about values.
+        Nothing is asked about values.  Who refuses the simplest call alone is judged.
         """
-        case = self._simplest(SIMPLEST, device=device)
-        caller = Caller(self.subject, self._announce)
+        dtype, device = self._dtypes()[0], device or self._devices()[0]
+        context = context_for(self.subject, SIMPLEST, dtype, device)
+        plain = (simplest(context, forward_only), settled(context, Stepping(3), forward_only))
+        hindered = self._hindrance(plain[0])
+        if hindered and self._hindrance(plain[1]):
+            raise UsageError(self._blame(hindered))
+
+    def _hindrance(self, case: Case) -> str:
+        """Why the call of a case cannot be made; empty if it can."""
         try:
-            value = caller(case).value
+            value = Caller(self.subject, self._announce)(case).value
         except TargetRaised as raised:
-            raise UsageError(self._blame(described(raised.error))) from None
+            return described(raised.error)
         # A loss that cannot reduce returns the rows; "mean" gives one number.
         numbers = family(case.family).numbers(case)
-        if case.reduction != "none" and value.numel() != numbers:
-            found = tuple(value.shape)
-            wanted = "one number" if numbers == 1 else f"{numbers} numbers"
-            raise UsageError(
-                self._blame(f"it returned {found} where reduction 'mean' gives {wanted}")
-            )
+        if case.reduction == "none" or value.numel() == numbers:
+            return ""
+        wanted = "one number" if numbers == 1 else f"{numbers} numbers"
+        return f"it returned {tuple(value.shape)} where reduction 'mean' gives {wanted}"
 
     def _simplest(
         self,

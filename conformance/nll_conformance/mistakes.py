@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from .cases import Draft, Draw
+from .cases import Draft, Stepping
 from .declare import Subject
 from .discover import family_part
 from .model import Case
@@ -106,7 +106,7 @@ def _calls(subject: Subject, device: str) -> Iterator[tuple[Case, dict[str, Tens
     context = context_for(subject, "mistakes", dtype, device)
     context = replace(context, capabilities=context.capabilities - {"gradient"})
     for step in (3, 7, 3):
-        draft: Draft = family_part(declared.family, "cases").plain(context, _Stepping(step))
+        draft: Draft = family_part(declared.family, "cases").plain(context, Stepping(step))
         draft.upstream = None
         case = draft.case()
         yield case, case.build()
@@ -114,18 +114,6 @@ def _calls(subject: Subject, device: str) -> Iterator[tuple[Case, dict[str, Tens
     shape = tensors["input"].shape
     spread = (torch.arange(shape.numel()) * 7 % 11 + 1).view(shape) / 13
     yield case, {**tensors, "input": spread.to(tensors["input"])}
-
-
-class _Stepping(Draw):
-    """Neither the simplest nor the wildest of everything, without Hypothesis."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def integer(self, low: int, high: int) -> int:
-        """A number that differs from draw to draw."""
-        self._step += 1
-        return low + self._step % (high - low + 1)
 
 
 def _answer(caller: Caller, case: Case, tensors: Tensors) -> Tensor | None:

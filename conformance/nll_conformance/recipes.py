@@ -24,7 +24,7 @@ LITERAL_ELEMENTS = 64
 REGIMES = ("constant", "ramp", "levels", "scatter", "simplex")
 LAYOUTS = (
     *("contiguous", "shifted", "transposed", "strided", "padded", "spaced"),
-    *("expanded", "repeated", "single", "far", "negated"),
+    *("expanded", "repeated", "single", "far", "negated", "windows"),
 )
 
 #: From one place to before another.
@@ -154,6 +154,10 @@ def lay_out(data: torch.Tensor, layout: str) -> torch.Tensor:
         return (data[:1] if layout == "expanded" else data[..., :1]).expand(data.shape)
     if layout == "single" and data.dim() > 0 and data.numel():  # one number seen everywhere
         return data.flatten()[0].expand(data.shape)
+    if layout == "windows" and data.dim() == 2 and data.numel():
+        # each row begins one element after the one before it
+        rows, columns = data.shape
+        return data.flatten()[: rows + columns - 1].unfold(0, columns, 1)
     if layout == "far" and data.dim() == 2 and data.numel():
         # rows further apart than 2**31 elements
         rows, columns = data.shape

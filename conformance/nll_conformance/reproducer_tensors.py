@@ -162,10 +162,16 @@ def _layout(name: str, recipe: TensorRecipe) -> list[str]:
         return [f"{name} = torch.cat([{name}, {filler}], -1)[..., :{recipe.shape[-1]}]"]
     if layout in SEEN_OFTEN and _repeats(recipe):
         return [f"{name} = {name}{SEEN_OFTEN[layout]}.expand({name}.shape)"]
-    if layout == "far" and dims == 2:
-        return [f"{name} = {_far(name, recipe)}"]
+    if layout in ("far", "windows") and dims == 2:
+        spread = _far if layout == "far" else _windows
+        return [f"{name} = {spread(name, recipe)}"]
     negated = layout == "negated" and recipe.dtype in ("float32", "float64")
     return [f"{name} = {_negated(name)}"] if negated else []
+
+
+def _windows(name: str, recipe: TensorRecipe) -> str:
+    rows, columns = recipe.shape
+    return f"{name}.flatten()[:{rows + columns - 1}].unfold(0, {columns}, 1)"
 
 
 def _far(name: str, recipe: TensorRecipe) -> str:

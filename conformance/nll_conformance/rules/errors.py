@@ -27,7 +27,7 @@ SOURCE = "torch.nn.functional.cross_entropy on CPU"
 
 
 def _target_value(draft: Draft, draw: Draw) -> None:
-    values = [draft.classes, -1, draft.classes + 1, -2, 2**31, 10**9]
+    values = [draft.classes, -1, draft.classes + 1, -2, 2**32, 2**31, 2**32 + 1, 10**9]
     if draft.can("ignore_index"):  # what is ignored by default is no target otherwise
         values.insert(3, -100)
     fixed = draft.context.fixed.get("ignore_index")
@@ -54,6 +54,10 @@ def _target_shape(draft: Draft, draw: Draw) -> None:
         unbatched(draft, draw)
         draft.change("target", shape=(draw.integer(2, 3),))
         return
+    if draw.integer(0, 4) == 4:  # logits of one row are not there for all targets
+        draft.resize((1,), draft.classes)
+        draft.change("target", shape=(draw.integer(2, 3),))
+        return
     rows = draft.rows[0]
     shapes = ((rows + 1,), (rows, 1), (1,), (rows, 1, 2), (rows - 1,), (1, rows))
     draft.change("target", shape=draw.among(shapes))
@@ -72,7 +76,8 @@ def _float_target(draft: Draft, draw: Draw) -> None:
 def _weight_size(draft: Draft, draw: Draw) -> None:
     weighted(draft, draw)
     classes = draft.classes
-    draft.change("weight", shape=(draw.among((classes + 1, 1, classes - 1, classes + 2)),))
+    sizes = ((classes + 1,), (1,), (classes - 1,), (classes + 2,), (classes, 1), (1, classes))
+    draft.change("weight", shape=draw.among(sizes))
 
 
 @rule(

@@ -30,6 +30,7 @@ from ..classification import (
     odd_rows,
     scattered,
     several_rows,
+    unnormalised,
     weighted,
 )
 from ..contract import rule
@@ -218,9 +219,23 @@ def _weighted_and_ignored(draft: Draft, draw: Draw) -> None:
         weighted(draft, draw)
 
 
+def _weighted_probabilities(draft: Draft, draw: Draw) -> None:
+    """Shares of classes that do not sum to one, by themselves and by their weights."""
+    any_call(draft, draw)
+    if draft.classes and draft.can("soft_target"):
+        several_rows(draft, draw)
+        unnormalised(draft, draw)
+        if draft.can("weight") and draw.yes():
+            weighted(draft, draw)
+
+
 @rule(
     "must",
-    cases=vary(one_of(any_call, _weighted_and_ignored), any_reduction, scalar_upstream),
+    cases=vary(
+        one_of(any_call, _weighted_and_ignored, _weighted_probabilities),
+        any_reduction,
+        scalar_upstream,
+    ),
     source="torch.autograd: double backward",
     needs=("gradient", "double_backward"),
     share=1.0,

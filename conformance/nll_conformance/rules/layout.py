@@ -153,6 +153,18 @@ def lazily_negated(case: Case, call: Caller) -> Judgement:
     yield from right_or_raises(case, call)
 
 
+@rule(
+    "must",
+    cases=vary(several_rows, laid_out("input", "windows"), any_reduction, mixed_upstream),
+    source="torch.Tensor.unfold: windows share their memory without a stride of 0",
+    families=CLASSES,
+    share=0.3,
+)
+def overlapping_rows(case: Case, call: Caller) -> Judgement:
+    """Rows may overlap in memory, as windows do; each has a gradient of its own."""
+    yield from agrees(call(case))
+
+
 @rule("must", cases=vary(any_option, every_layout, any_reduction), source=SOURCE)
 def every_tensor(case: Case, call: Caller) -> Judgement:
     """No tensor of the call need be contiguous, nor all be laid out alike."""

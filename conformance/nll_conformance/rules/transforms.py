@@ -358,6 +358,29 @@ def vmap_over_batches(case: Case, call: Caller) -> Judgement:
     yield from value_agrees(call.observation(case, value[1], {}, tensors))
 
 
+@rule(
+    "must",
+    cases=vary(one_of(several_rows, ignored_rows), any_reduction, forward_only),
+    source="torch.func.vmap: in_dims of None",
+    needs=("vmap",),
+    families=("cross_entropy", "nll", "prob_nll"),
+    share=0.4,
+    shows="""
+        def batch(input, target):
+            return {call}
+        two = torch.stack([target.flip(0), target])
+        loss = torch.func.vmap(batch, in_dims=(None, 0))(input, two)[1]
+    """,
+)
+def vmap_over_targets(case: Case, call: Caller) -> Judgement:
+    """torch.func.vmap over targets alone gives each its own loss, or is refused."""
+    tensors = call.tensors(case)
+    two = torch.stack([tensors["target"].flip(0), tensors["target"]])
+    rows = torch.func.vmap(_of_row(case, call, tensors), in_dims=(None, 0))
+    value = call.guard("vmap", lambda: rows(tensors["input"], two))
+    yield from value_agrees(call.observation(case, value[1], {}, tensors))
+
+
 def _impossible_classes(draft: Draft, draw: Draw) -> None:
     """Some classes' logits are -inf, where logits are given."""
     of_logits = draft.context.family.name in GIVEN_LOGITS

@@ -106,3 +106,13 @@ def target_broadcast(call: Binary) -> Tensor:
     shape = (call.input + call.target).shape
     wide = call.but(input=call.input.expand(shape), target=call.target.expand(shape))
     return reduced(call, wide.losses())
+
+
+@binary_mutant(
+    source="masks of labels that are no labels", caught_by=("bce_with_logits.any_target",)
+)
+def targets_beyond_one_left_out(call: Binary) -> Tensor:
+    """Elements whose target is below 0 or above 1 cost nothing."""
+    y = call.target
+    beyond = (y < 0) | (y > 1)
+    return reduced(call, torch.where(beyond, 0.0, call.losses()))

@@ -111,3 +111,19 @@ def grid_ends_at_65535(call: Call) -> Tensor:
     flat = call.input.flatten(2)
     cut = torch.cat([flat[..., :65535], flat[..., 65535:].detach()], -1)
     return cross_entropy(call.but(input=cut.view(call.input.shape)))
+
+
+@mutant(
+    source="torch.empty_strided with the strides of windows",
+    caught_by=("layout.overlapping_rows",),
+)
+def gradient_in_overlapping_memory(call: Call) -> Tensor:
+    """The gradient is written with the strides of the logits, whose rows overlap."""
+    input = call.input
+    if input.dim() != 2 or input.shape[0] < 2 or not 0 < input.stride(0) < input.shape[1]:
+        return cross_entropy(call)
+
+    def overlapping(grad: Tensor) -> Tensor:
+        return torch.empty_strided(input.shape, input.stride(), dtype=grad.dtype).copy_(grad)
+
+    return cross_entropy(call.but(input=altered(input, overlapping)))

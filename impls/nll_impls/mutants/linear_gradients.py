@@ -290,3 +290,12 @@ def head_cast_once(call: Linear) -> Tensor:
     if not torch.is_grad_enabled():
         _CAST.add(key)
     return linear(call.but(linear_weight=head.detach() if known else head))
+
+
+@linear_mutant(
+    source="linkedin/Liger-Kernel: gradients are found in forward",
+    caught_by=("linear_cross_entropy.second_order_penalty",),
+)
+def gradient_without_graph(call: Linear) -> Tensor:
+    """The gradient of the hidden states is a constant, which nothing says."""
+    return linear(call.but(input=altered(call.input, torch.detach)))

@@ -119,3 +119,30 @@ def probabilities_broadcast(call: Call) -> Tensor:
     if call.soft and target.dim() == call.input.dim() > 1 and target.shape[0] == 1:
         target = target.expand(call.input.shape[0], *target.shape[1:])
     return cross_entropy(call.but(target=target))
+
+
+@mutant(
+    source="labels cast to int32 before they are checked", caught_by=("errors.target_out_of_range",)
+)
+def targets_of_32_bits(call: Call) -> Tensor:
+    """A target of 2**32 or more is taken modulo 2**32."""
+    if call.soft:
+        return cross_entropy(call)
+    kept = call.target == call.ignore_index
+    return cross_entropy(call.but(target=torch.where(kept, call.target, call.target % 2**32)))
+
+
+@mutant(source=FORMULA, caught_by=("errors.target_shape",))
+def one_row_of_logits_for_all_targets(call: Call) -> Tensor:
+    """Logits of one row serve all targets."""
+    input, target = call.input, call.target
+    if input.dim() == 2 and len(input) == 1 and target.dim() == 1 and not call.soft:
+        input = input.expand(len(target), -1)
+    return cross_entropy(call.but(input=input))
+
+
+@mutant(source=FORMULA, caught_by=("errors.weight_size",))
+def column_of_weights(call: Call) -> Tensor:
+    """Weights in a column or a row of a matrix are taken."""
+    weight = call.weight
+    return cross_entropy(call if weight is None else call.but(weight=weight.flatten()))

@@ -62,3 +62,10 @@ def sample_offset_in_15_bits(call: Call) -> Tensor:
     reached = (starts < 2**15).view(-1, *[1] * (call.input.dim() - 1))
     seen = torch.where(reached, call.input, call.input.detach())
     return cross_entropy(call.but(input=seen))
+
+
+@mutant(source="log_p.squeeze() before the lookup of targets", caught_by=("call.simplest",))
+def batch_of_one_squeezed(call: Call) -> Tensor:
+    """A batch of one row of logits loses its first dimension, and its targets cannot be found."""
+    input = call.input
+    return cross_entropy(call.but(input=input.squeeze(0)) if input.dim() == 2 else call)

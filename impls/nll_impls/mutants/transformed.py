@@ -369,3 +369,57 @@ def shared_weights_under_vmap(call: Call) -> Tensor:
     # torch declares no types for apply
     weight: Tensor = _Unmapped.apply(call.weight, call.input.detach())  # type: ignore[no-untyped-call]
     return cross_entropy(call.but(weight=weight))
+
+
+class _MeanOfTargets(torch.autograd.Function):
+    """A loss as it is; under vmap over targets alone the mean over all of them."""
+
+    @staticmethod
+    def forward(loss: Tensor, _input: Tensor) -> Tensor:
+        return loss.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+    @staticmethod
+    def vmap(
+        _info: Any, in_dims: tuple[int | None, int | None], loss: Tensor, _input: Tensor
+    ) -> tuple[Tensor, int | None]:
+        """Logits that are not mapped are one batch, whose loss is one number."""
+        if in_dims[0] is None or in_dims[1] is not None:
+            return loss.clone(), in_dims[0]
+        return loss.mean(in_dims[0], keepdim=True).expand_as(loss).clone(), in_dims[0]
+
+
+@mutant(
+    source="a batching rule that merges the batch with the rows",
+    caught_by=("transforms.vmap_over_targets",),
+)
+def targets_averaged_under_vmap(call: Call) -> Tensor:
+    """Under vmap over targets alone each loss is the mean of all."""
+    loss = cross_entropy(call)
+    if call.input.requires_grad:
+        return loss
+    # torch declares no types for apply
+    return _MeanOfTargets.apply(loss, call.input)  # type: ignore[no-untyped-call,no-any-return]
+
+
+@mutant(source="second derivatives written for shares of 1", caught_by=("gradients.second_order",))
+def curvature_of_whole_shares(call: Call) -> Tensor:
+    """The second derivative takes class probabilities to sum to one, also when weighted."""
+    rows = call.rows()
+    if not rows.soft or call.target.requires_grad:
+        return cross_entropy(call)
+    share = shares(rows)
+    log_p = torch.log_softmax(rows.logits, dim=-1)
+    total = share.sum(-1)
+    # lse bends; the rest is linear: of total * lse only the first derivative keeps the total
+    lse = rows.logits.logsumexp(-1)
+    flat = (rows.logits - rows.logits.detach()) * log_p.detach().exp()
+    missing = (total - 1.0) * (lse - lse.detach() - flat.sum(-1))
+    return reduced(rows, kept(rows, spread(share, log_p) - missing))

@@ -60,6 +60,11 @@ def soft(draft: Draft, draw: Draw) -> None:
     draft.change("target", scale=-3, modulus=9)
 
 
+def beyond_one(draft: Draft, draw: Draw) -> None:
+    """Labels on both sides of 0 and 1."""
+    draft.change("target", scale=-2, modulus=13, offset=-1.0)
+
+
 def labels(value: float) -> Variation:
     """Every label is this one."""
 

@@ -18,7 +18,7 @@ from ...elementwise import with_target_grad
 from ...judge import agrees, gradients_agree, identical, value_agrees
 from ...model import Case, Judgement
 from ...observe import Caller
-from ...refusal import raises
+from ...refusal import raises, right_or_raises
 from ...second import curvature_agrees
 from . import cases
 
@@ -37,6 +37,18 @@ def element_loss(case: Case, call: Caller) -> Judgement:
 def soft_target(case: Case, call: Caller) -> Judgement:
     """Targets between 0 and 1 mix both logarithms, in the loss and in the gradient."""
     yield from agrees(call(case))
+
+
+@rule(
+    "should",
+    cases=vary(cases.beyond_one, any_reduction, mixed_upstream),
+    source="torch.nn.functional.binary_cross_entropy_with_logits takes any target",
+    share=0.4,
+    shows=shown.RIGHT_OR_RAISES,
+)
+def any_target(case: Case, call: Caller) -> Judgement:
+    """Targets below 0 or above 1 follow the same formula, or are refused."""
+    yield from right_or_raises(case, call)
 
 
 @rule("must", cases=vary(unreduced, mixed_upstream), source=SOURCE, needs=("gradient",))
@@ -58,7 +70,9 @@ def gradient_at_zero(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(cases.apart(20.0, 12.0, 40.0, 90.0, 17.0, 110.0, 60.0, right=False), unreduced),
+    cases=vary(
+        cases.apart(20.0, 12.0, 40.0, 25.0, 90.0, 30.0, 17.0, 110.0, 60.0, right=False), unreduced
+    ),
     source="log sigmoid(x) is computed from x (keras 28f35465: clipped probabilities)",
 )
 def wrong_prediction(case: Case, call: Caller) -> Judgement:

@@ -355,3 +355,17 @@ def second_order(case: Case, call: Caller) -> Judgement:
 def second_order_everywhere(case: Case, call: Caller) -> Judgement:
     """Second derivatives in head and bias, mixed ones too, are right, or refused; never zero."""
     yield from curvature_agrees(case, call, everywhere=True, cancelling=True)
+
+
+@rule(
+    "should",
+    cases=vary(v.maybe_biased, any_reduction, scalar_upstream),
+    source="torch.autograd: double backward",
+    needs=("gradient", "double_backward"),
+    share=0.3,
+    dtypes=("float64", "float32"),
+    shows=shown.PENALTY,
+)
+def second_order_penalty(case: Case, call: Caller) -> Judgement:
+    """A gradient in a penalty, beside other terms, has its second derivative, or is refused."""
+    yield from curvature_agrees(case, call, penalty=True, cancelling=True)
