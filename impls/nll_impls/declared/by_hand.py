@@ -30,6 +30,7 @@ _LOST = (
     "stability.ordered_classes",
     "stability.maximum_anywhere",
     "reductions.mean_of_large_losses",
+    "combinations.extreme_logits",
 )
 #: In float16 much larger probabilities are lost, or kept with few bits.
 _LOST_IN_FLOAT16 = (
