@@ -128,6 +128,7 @@ def impossible_classes(case: Case, call: Caller) -> Judgement:
         one_of(
             where_possible(SMOOTHED),
             where_possible(SOFT),
+            where_possible(IGNORED),
             where_possible(WEIGHTED, SMOOTHED),
             where_possible(IGNORED, WEIGHTED),
             where_possible(SOFT, WEIGHTED),
@@ -137,7 +138,7 @@ def impossible_classes(case: Case, call: Caller) -> Judgement:
     ),
     source="kernels treat a vocabulary block by block, each option in a sum of its own",
     families=CLASSES,
-    share=0.3,
+    share=0.5,
 )
 def vocabularies(case: Case, call: Caller) -> Judgement:
     """Options mean in rows of a language model's vocabulary what they mean in narrow ones."""

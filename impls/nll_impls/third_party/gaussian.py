@@ -23,7 +23,9 @@ def load_gpytorch() -> Callable[..., Any]:
         input: Tensor, target: Tensor, var: Tensor, full: bool = True, reduction: str = "mean"
     ) -> Any:
         size = input.numel()
-        likelihood = gpytorch.likelihoods.FixedNoiseGaussianLikelihood(var.reshape(size))
+        likelihood = gpytorch.likelihoods.FixedNoiseGaussianLikelihood(
+            var.expand(input.shape).reshape(size)
+        )
         density = likelihood(input.reshape(size))
         rows = -density.log_prob(target.reshape(size))
         return _reduced(rows.reshape(input.shape), reduction)
