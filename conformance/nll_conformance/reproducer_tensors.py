@@ -162,7 +162,7 @@ def _layout(name: str, recipe: TensorRecipe) -> list[str]:
         return [f"{name} = torch.cat([{name}, {filler}], -1)[..., :{recipe.shape[-1]}]"]
     if layout in SEEN_OFTEN and _repeats(recipe):
         return [f"{name} = {name}{SEEN_OFTEN[layout]}.expand({name}.shape)"]
-    if layout in ("far", "windows") and dims == 2:
+    if layout in ("far", "windows") and dims == 2 and recipe.elements:
         spread = _far if layout == "far" else _windows
         return [f"{name} = {spread(name, recipe)}"]
     negated = layout == "negated" and recipe.dtype in ("float32", "float64")
