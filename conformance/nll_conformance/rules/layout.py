@@ -157,7 +157,7 @@ def lazily_negated(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(several_rows, laid_out("input", "windows"), any_reduction, mixed_upstream),
     source="torch.Tensor.unfold: windows share their memory without a stride of 0",
-    families=CLASSES,
+    families=tuple(name for name in CLASSES if name != "causal_cross_entropy"),  # in rank 2
     share=0.3,
 )
 def overlapping_rows(case: Case, call: Caller) -> Judgement:
