@@ -162,7 +162,7 @@ def test_what_it_says_is_harmless_everywhere(server: ForkServer, name: str) -> N
 def test_under_pytest(tmp_path: Path, how: tuple[str, ...]) -> None:
     names = ("deaths.exits_without_a_word", "texts.evil_message", "hangs.sleeps")
     targets = [word for name in names for word in ("--nll-impl", f"hostile.{name}")]
-    rules = ("values.plain_mean", "label_smoothing.rows", "reuse.second_call")
+    rules = ("values.plain_mean", "label_smoothing.rows", "splits.batch")
     chosen = [word for rule in rules for word in ("--nll-rules", rule)]
     quick = ("--nll-profile", "quick", "--nll-dtype", "float32", "--nll-timeout", "4")
     report = tmp_path / "junit.xml"

@@ -23,7 +23,7 @@ SMOOTHED = ("label_smoothing.rows",)
 GRADIENT = ("gradients.every_entry",)
 STATE = ("side_effects.process_state",)
 VALUES = ("values.plain_mean", "values.row_loss")
-OTHERS = ("values.plain_mean", "reductions.sum", "weight.rows", "reuse.second_call")
+OTHERS = ("values.plain_mean", "reductions.sum", "weight.rows", "splits.batch")
 
 Wanted: TypeAlias = Outcome | Literal["refused"]
 _right = torch.nn.functional.cross_entropy

@@ -127,7 +127,6 @@ def _cut(grad: Tensor) -> Tensor:
     caught_by=(
         "gradients.second_order",
         "gradients.second_order_squared",
-        "gradients.forward_over_reverse",
         "gradients.second_order_penalty",
     ),
 )
