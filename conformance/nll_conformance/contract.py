@@ -77,6 +77,8 @@ def rule(
     - ``{backward}``, ``{tensors}``: lines of their own, for tensors made at the top unless
       they are asked for; ``{other_tensors}``, ``{other_call}``: of the last call;
     - ``{judged}``: the number of the call judged; ``{want}``: what the finding expected;
+    - ``{object}``: of the module class, made as for the first call; the calls are then those
+      of ``loss_object``; ``{later_calls}``: all but the first, each with its backward;
     - ``{spelt_call}``: with the reduction put together letter by letter.
     - ``{bare_call}``: without copies of what the loss overwrites; ``{mutates}``: of what.
     """

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from .discover import family, family_names, registered
 from .errors import UsageError, unknown
-from .family import Family
+from .family import OBJECT, Family
 from .model import DEVICES, DTYPES, PRECISIONS, Expected, Implementation, Precision, Scalar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +40,8 @@ class Subject:
     precision: Precision = "rounded_rows"
     divergences: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
-    #: Of a module class: what is passed to ``forward``, not the constructor.  None: no class.
+    #: Of a module class: itself, and what is passed to ``forward``, not to the constructor.
+    module_class: Callable[..., Any] | None = None
     forward_only: frozenset[str] | None = None
     #: Defaults of its signature that are not its family's.
     own_defaults: Mapping[str, Scalar] = field(default_factory=dict)
@@ -130,6 +131,8 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
     else:
         fixed, function = {}, functools.partial(_construct_and_call, loss, forward_only)
     absent = _absent(declared, contract, parameters, fixed)
+    if forward_only is None:
+        absent[OBJECT] = "the target is no nn.Module class"
     return Subject(
         implementation=declared,
         function=function,
@@ -140,6 +143,7 @@ def subject_of(target: Any, name: str, amendments: Amendments) -> Subject:
         precision=declared.precision or "rounded_rows",
         divergences=dict(declared.divergences),
         fixed=fixed,
+        module_class=None if forward_only is None else loss,
         forward_only=forward_only,
         own_defaults={
             p.name: p.default

@@ -10,6 +10,9 @@ from .model import Case, Scalar
 #: "Right or raises" unless promised; then they must work.
 OPTIONAL = ("double_backward", "jvp", "vmap", "compile", "deterministic")
 
+#: What a module class has beyond a function: an object that is called again and again.
+OBJECT = "object"
+
 #: Contract capabilities that every family with a ``reduction`` has.
 REDUCTIONS = ("reduction_none", "reduction_sum")
 
@@ -64,4 +67,5 @@ class Family:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Every capability that this family knows."""
-        return self.arguments + self.contract + self.on_promise + tuple(self.modes) + OPTIONAL
+        known = self.arguments + self.contract + self.on_promise + tuple(self.modes)
+        return (*known, *OPTIONAL, OBJECT)

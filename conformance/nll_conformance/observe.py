@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,6 +132,24 @@ class Caller:
         }
         positional = [given.pop(name) for name in self.family.positional]
         return self.subject.function, positional, {**given, **self.options(case)}
+
+    @contextmanager
+    def one_object(self, case: Case) -> Iterator[frozenset[str]]:
+        """All calls go to one object of the module class, made as for this case.
+
+        Gives the names of what it was made with.
+        """
+        subject = self.subject
+        assert subject.module_class is not None and subject.forward_only is not None
+        _, _, keywords = self.arguments(case, self.tensors(case))
+        made = {n: value for n, value in keywords.items() if n not in subject.forward_only}
+        loss = self.guard("the constructor", functools.partial(subject.module_class, **made))
+        fixed = {**subject.fixed, **made}
+        self.subject = replace(subject, function=loss, fixed=fixed, forward_only=None)
+        try:
+            yield frozenset(made)
+        finally:
+            self.subject = subject
 
     def options(self, case: Case) -> dict[str, Any]:
         """The options to pass: those that the target has fixed itself are left out."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .model import Case, Finding
@@ -43,16 +43,34 @@ class Loss:
 
     def call(self, case: Case, *, bare: bool = False) -> str:
         """The expression that calls it with the tensors of that case, as variables."""
-        copied = () if bare else self.mutates
+        positional, keywords = self._given(case, () if bare else self.mutates)
+        name = self.name
+        if self.forward_only is not None:
+            name = self.object(case)
+            keywords = {k: v for k, v in keywords.items() if k in self.forward_only}
+        return f"{name}({', '.join([*positional, *_spelt_out(keywords)])})"
+
+    def object(self, case: Case) -> str:
+        """The expression that makes an object of the module class for that case."""
+        return f"{self.name}({', '.join(_spelt_out(self._made(case)))})"
+
+    def made_once(self, case: Case, name: str) -> Loss:
+        """How the object of that name is called, which was made for that case."""
+        return replace(self, name=name, forward_only=None, fixed={*self.fixed, *self._made(case)})
+
+    def _made(self, case: Case) -> dict[str, str]:
+        _, keywords = self._given(case, ())
+        return {k: v for k, v in keywords.items() if k not in (self.forward_only or ())}
+
+    def _given(self, case: Case, copied: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
         given = {name: f"{name}.clone()" if name in copied else name for name, _ in case.recipe}
         positional = [given.pop(name) for name in POSITIONAL if name in given]
-        options = {k: literal(v) for k, v in case.options if k not in self.fixed}
-        name, keywords = self.name, given | options
-        if self.forward_only is not None:
-            made = {k: v for k, v in keywords.items() if k not in self.forward_only}
-            keywords = {k: v for k, v in keywords.items() if k in self.forward_only}
-            name = f"{name}({', '.join(f'{k}={v}' for k, v in made.items())})"
-        return f"{name}({', '.join([*positional, *(f'{k}={v}' for k, v in keywords.items())])})"
+        given |= {k: literal(v) for k, v in case.options}
+        return positional, {k: v for k, v in given.items() if k not in self.fixed}
+
+
+def _spelt_out(keywords: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in keywords.items()]
 
 
 def program(
@@ -93,8 +111,14 @@ def _tensors(case: Case) -> list[tuple[str, TensorRecipe]]:
     return [*case.recipe, *([("upstream", upstream)] if upstream is not None else [])]
 
 
-def _tensor_lines(case: Case) -> list[str]:
-    return [line for name, each in _tensors(case) for line in tensor_lines(name, each, case.device)]
+def _tensor_lines(case: Case, there: Collection[str] = ()) -> list[str]:
+    """The lines that make the tensors of that case, but for those that are there already."""
+    return [
+        line
+        for name, each in _tensors(case)
+        if name not in there
+        for line in tensor_lines(name, each, case.device)
+    ]
 
 
 def _backward(case: Case) -> list[str]:
@@ -109,7 +133,7 @@ def _calls(calls: tuple[Case, ...], loss: Loss, finding: Finding | None) -> list
     """Each call and its backward; loss and gradients of the last are printed."""
     lines = []
     for each in calls:
-        lines += [*_tensor_lines(each), f"loss = {loss.call(each)}", *_backward(each)]
+        lines += [*_tensor_lines(each, loss.fixed), f"loss = {loss.call(each)}", *_backward(each)]
     last = calls[-1]
     backward = len(_backward(last))
     if finding and finding.kind == "shape" and finding.of == "loss":
@@ -129,12 +153,17 @@ def _shown(shows: str, calls: tuple[Case, ...], loss: Loss, finding: Finding | N
     """The template with its blanks filled in."""
     case, other = calls[0], calls[-1]
     judged = finding.case if finding else None
+    made = loss.object(case)
+    if "{object}" in shows:
+        loss = loss.made_once(case, "loss_object")
     blocks = {
+        "{later_calls}": _calls(calls[1:], loss, finding) if calls[1:] else [],
         "{tensors}": _tensor_lines(case),
-        "{other_tensors}": _tensor_lines(other),
+        "{other_tensors}": _tensor_lines(other, loss.fixed),
         "{backward}": _backward(case),
     }
     blanks = {
+        "object": made,
         "call": loss.call(case),
         "other_call": loss.call(other),
         "bare_call": loss.call(case, bare=True),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import discover
-from .family import OPTIONAL
+from .family import OBJECT, OPTIONAL
 from .model import SPEC_VERSION, Rule
 
 _HEAD = f"""# Specification {SPEC_VERSION}
@@ -21,7 +21,8 @@ ignored, the caller's data or the process changes, or a valid call is refused.
 change.  A rule is asked only of losses that have what it needs: an *argument* capability is
 present if the signature has a parameter of that name, a *contract* capability unless it is
 declared absent, an *optional* one ({", ".join(OPTIONAL)}) must be right or
-raise, and must work where it is promised.
+raise, and must work where it is promised.  `{OBJECT}` is what an `nn.Module` class has and
+a function has not.
 """
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import math
 import pickle
 import pkgutil
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeGuard
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nll_conformance import state
+from nll_conformance.declare import Amendments, subject_of
 from nll_conformance.discover import family, rules_of
 from nll_conformance.model import DTYPES, PRECISIONS, Mutant
 from nll_conformance.rules._families import LOGITS
@@ -107,6 +110,11 @@ def plain_calls() -> list[tuple[tuple[int, ...], dict[str, Any]]]:
     ]
 
 
+def called_as_a_function(mutant: Mutant) -> Any:
+    """The loss; of a module class one that makes an object for each call."""
+    return subject_of(mutant.implementation, mutant.implementation.name, Amendments()).function
+
+
 def is_right(loss: Any, shape: tuple[int, ...], options: dict[str, Any]) -> bool:
     arguments = (logits(shape), indices(shape))
     want = differentiated(F.cross_entropy, *arguments, **options)
@@ -130,11 +138,22 @@ def test_names_are_unique() -> None:
     assert len(NAMES) == len(ALL)
 
 
-def test_every_function_of_a_mutant_module_is_found() -> None:
+def is_loss(node: ast.stmt, module: ModuleType) -> TypeGuard[ast.FunctionDef | ast.ClassDef]:
+    """Whether the statement makes a public function or a module class."""
+    if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name[0] == "_":
+        return False
+    return isinstance(node, ast.FunctionDef) or is_module_class(getattr(module, node.name))
+
+
+def is_module_class(loss: Any) -> bool:
+    return inspect.isclass(loss) and issubclass(loss, torch.nn.Module)
+
+
+def test_every_function_and_class_of_a_mutant_module_is_found() -> None:
     for name in {name.partition(".")[0] for name in NAMES}:
         module = importlib.import_module(f"{package.__name__}.{name}")
-        functions = ast.parse(inspect.getsource(module)).body
-        public = [f.name for f in functions if isinstance(f, ast.FunctionDef) and f.name[0] != "_"]
+        made = [each for each in ast.parse(inspect.getsource(module)).body if is_loss(each, module)]
+        public = [each.name for each in made]
         assert [f"{name}.{f}" for f in public] == [n for n in NAMES if n.startswith(f"{name}.")]
 
 
@@ -167,8 +186,13 @@ def test_says_what_where_and_by_which_rules(mutant: Mutant) -> None:
 @pytest.mark.parametrize("mutant", ALL, ids=by_name)
 def test_takes_the_call_of_its_family(mutant: Mutant) -> None:
     contract = family(mutant.implementation.family)
-    parameters = inspect.signature(mutant.implementation.load()).parameters
-    assert tuple(parameters)[: len(contract.positional)] == contract.positional
+    loss = mutant.implementation.load()
+    parameters = inspect.signature(loss).parameters
+    late = (
+        inspect.signature(functools.partial(loss.forward, None)) if is_module_class(loss) else None
+    )
+    tensors = tuple(late.parameters if late else parameters)
+    assert tensors[: len(contract.positional)] == contract.positional
     for option, default in contract.defaults.items():
         assert parameters[option].default == default
 
@@ -212,7 +236,7 @@ def calls_of(name: str) -> tuple[Any, list[tuple[tuple[Tensor, ...], dict[str, A
 
 
 def agrees_somewhere(mutant: Mutant) -> bool:
-    loss = mutant.implementation.load()
+    loss = called_as_a_function(mutant)
     right, calls = calls_of(mutant.implementation.family)
     for arguments, options in calls:
         want = differentiated(right, *arguments, **options)
@@ -239,7 +263,7 @@ def concerns_any_number(mutant: Mutant) -> bool:
 
 @pytest.mark.parametrize("mutant", ALL, ids=by_name)
 def test_is_right_on_some_plain_call(mutant: Mutant) -> None:
-    loss = mutant.implementation.load()
+    loss = called_as_a_function(mutant)
     calls = plain_calls()
     if mutant.implementation.family != "cross_entropy":
         assert concerns_any_number(mutant) or agrees_somewhere(mutant)

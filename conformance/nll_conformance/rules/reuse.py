@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,6 +23,7 @@ from ..cases import (
 )
 from ..classification import IGNORED, ignored, several_rows, smoothed, weighted
 from ..contract import rule
+from ..family import OBJECT
 from ..judge import agrees, identical, value_agrees
 from ..model import Case, Judgement
 from ..observe import Caller, plain_tensor
@@ -243,6 +246,80 @@ def after_no_grad(case: Case, call: Caller) -> Judgement:
     value = call.forward(case, tensors)
     call.backward(value, call.upstream(case, value))
     yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
+
+
+def _with_fewer_rows(case: Case) -> Case:
+    """The same batch without its last row."""
+    rows = case.recipe[0][1].shape[0]
+
+    def shorter(recipe: TensorRecipe) -> TensorRecipe:
+        kept = (e for e in recipe.edits if not isinstance(e[0][0], int) or e[0][0] < rows - 1)
+        return replace(recipe, shape=(rows - 1, *recipe.shape[1:]), edits=tuple(kept))
+
+    upstream = case.upstream
+    return replace(
+        case,
+        recipe=tuple((name, shorter(recipe)) for name, recipe in case.recipe),
+        upstream=shorter(upstream) if upstream and upstream.shape else upstream,
+    )
+
+
+def _later_batches(case: Case, made: frozenset[str]) -> Iterator[Case]:
+    """What comes to one object after a batch: other numbers, then fewer rows as well.
+
+    What it was made with stays as it is.
+    """
+    fixed = tuple(each for each in case.recipe if each[0] in made)
+    batch = replace(case, recipe=tuple(each for each in case.recipe if each[0] not in made))
+    other = _with_fewer_ignored(sibling(batch))
+    yield replace(other, recipe=other.recipe + fixed)
+    if _has_rows_to_spare(batch) and all(len(recipe.shape) < 2 for _, recipe in fixed):
+        shorter = _with_fewer_rows(other)
+        yield replace(shorter, recipe=shorter.recipe + fixed)
+
+
+def _has_rows_to_spare(batch: Case) -> bool:
+    """Whether the first dimension of all is the batch's, and is not used up without one row."""
+    if batch.tensor("linear_weight") is not None:  # as long as there are classes
+        return False
+    shapes = [recipe.shape for _, recipe in batch.recipe]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
+    return len(shapes[0]) > 1 and len(lengths) == 1 and min(lengths) > 1
+
+
+@rule(
+    "must",
+    cases=vary(any_call, any_reduction, mixed_upstream),
+    source="a loss module is made once and called with batch after batch, the last one shorter",
+    needs=(OBJECT,),
+    share=0.8,
+    shows="""
+        loss_object = {object}
+        loss = {call}
+        {backward}
+        {later_calls}
+    """,
+)
+def same_object(case: Case, call: Caller) -> Judgement:
+    """One object of a module class gives each batch its own result, also one of another size."""
+    with call.one_object(case) as made:
+        yield from agrees(call(case))
+        for each in _later_batches(case, made):
+            yield from agrees(call(each))
+
+
+@rule(
+    "must",
+    cases=vary(any_call, any_reduction, mixed_upstream),
+    source="gradient accumulation: the losses of several batches are added, then differentiated",
+    needs=(OBJECT, "gradient"),
+    share=0.8,
+    shows=f"loss_object = {{object}}\n{inspect.cleandoc(shown.INTERLEAVED)}",
+)
+def same_object_interleaved(case: Case, call: Caller) -> Judgement:
+    """Two forwards of one object before their backwards keep apart: it keeps nothing of them."""
+    with call.one_object(case) as made:
+        yield from _interleaved(call, (case, next(_later_batches(case, made))))
 
 
 def _other_options(draft: Draft, draw: Draw) -> None:

@@ -10,6 +10,7 @@ from nll_conformance import state
 from nll_conformance.declare import Amendments, Subject, subject_of
 from nll_conformance.discover import mutants, rules, rules_of
 from nll_conformance.examples import first_case
+from nll_conformance.family import OBJECT
 from nll_conformance.model import Case, Finding, Implementation, Rule
 from nll_conformance.observe import Caller
 from nll_conformance.reproducer import program
@@ -37,6 +38,9 @@ NOT_BROKEN = {
 
 #: What an earlier case left behind in the process makes it fail; the program starts afresh.
 OF_HISTORY = {"state.count_reused", "cheating.first_number_of_classes"}
+
+#: For rules about objects.
+RIGHT_CLASS = "torch.nn:CrossEntropyLoss"
 
 
 def subject(loss: object, family: str) -> Subject:
@@ -104,18 +108,27 @@ def pair(implementation: Implementation, rule: Rule) -> tuple[str, str] | None:
     """The reproducer of a mutant, and the same for a right loss."""
     pairs: list[tuple[str, str]] = []
     where = implementation.load.target  # type: ignore[attr-defined]
+    right = RIGHT_CLASS if OBJECT in rule.needs else wrong_losses.RIGHT[implementation.family]
+    wrong = subject_of(implementation, implementation.name, Amendments())
+    late = wrong.forward_only
 
     def reproduce(case: Case, finding: Finding) -> str:
         mutates = implementation.mutates
         pairs[:] = [
             tuple(  # type: ignore[list-item]
-                program(case, each, finding=finding, shows=rule.shows, mutates=mutates)
-                for each in (where, wrong_losses.RIGHT[implementation.family])
+                program(
+                    case,
+                    each,
+                    finding=finding,
+                    shows=rule.shows,
+                    mutates=mutates,
+                    forward_only=late,
+                )
+                for each in (where, right)
             )
         ]
         return ""
 
-    wrong = subject_of(implementation, implementation.name, Amendments())
     dtype = next(d for d in implementation.dtypes if not rule.dtypes or d in rule.dtypes)
     run_rule(wrong, rule, dtype, "cpu", mode=Mode("quick"), reproduce=reproduce)
     return pairs[0] if pairs else None
@@ -123,7 +136,7 @@ def pair(implementation: Implementation, rule: Rule) -> tuple[str, str] | None:
 
 def kept(rule: Rule, family: str) -> bool:
     """Whether the right loss of the family can be asked for the rule, and keeps it."""
-    able = subject(wrong_losses.right(family), family).capabilities
+    able = {*subject(wrong_losses.right(family), family).capabilities, OBJECT}
     return able.issuperset(rule.needs) and (family, rule.id) not in NOT_KEPT
 
 

@@ -38,19 +38,16 @@ def mutant(
 ) -> Callable[[Callable[[Any], Any]], Loss]:
     """Make a loss of a function of one ``call``, and a mutant of the loss.
 
+    A module class is a loss already.
+
     ``call`` is a dataclass whose fields are the arguments of the family's call.  The first
     line of the function's docstring states the fault; ``source`` says where it was met and
     ``caught_by`` names the rules that speak of it, the most specific first.  The mutant is
     called ``<module>.<function>``.
     """
 
-    def declare(fault: Callable[[Any], Any]) -> Loss:
-        @functools.wraps(fault)
-        def loss(*tensors: Any, **options: Any) -> Any:
-            return fault(call(*tensors, **options))
-
-        # A caller sees the arguments of the family's call, not those of the fault.
-        loss.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
+    def declare(fault: Callable[..., Any]) -> Loss:
+        loss = fault if inspect.isclass(fault) else _of_one_call(fault, call)
         implementation = Implementation(
             name=f"{fault.__module__.rpartition('.')[2]}.{fault.__name__}",
             load=lazily(f"{fault.__module__}:{fault.__name__}"),
@@ -68,3 +65,13 @@ def mutant(
         return loss
 
     return declare
+
+
+def _of_one_call(fault: Callable[[Any], Any], call: type) -> Loss:
+    @functools.wraps(fault)
+    def loss(*tensors: Any, **options: Any) -> Any:
+        return fault(call(*tensors, **options))
+
+    # A caller sees the arguments of the family's call, not those of the fault.
+    loss.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
+    return loss
