@@ -131,7 +131,12 @@ def nan_element(draft: Draft, draw: Draw) -> None:
 
 
 def integer_target(draft: Draft, draw: Draw) -> None:
-    """The target holds whole numbers, as integers: counts, labels."""
+    """The target holds whole numbers, as integers: counts, labels.
+
+    A target's own ``full`` is none of it: PyTorch takes the logarithm of integers in float32.
+    """
+    if draft.context.fixed.get("full"):
+        return
     draft.tensors["target"] = TensorRecipe(
         "levels",
         draft.rows,

@@ -40,6 +40,7 @@ from .magnitudes import (
     huge_logits,
     masked_classes,
 )
+from .rules._families import GIVEN_LOGITS
 
 
 def any_option(draft: Draft, draw: Draw) -> None:
@@ -386,8 +387,11 @@ def lone_ignored_row(draft: Draft, draw: Draw) -> None:
 
 
 def nothing_counts(draft: Draft, draw: Draw) -> None:
-    """Every row is ignored: several, biased ones, or one alone."""
-    way = draw.among((several_rows, lone_ignored_row, biased_rows))
+    """Every row is ignored: several, biased ones, with classes at -inf, or one alone."""
+    ways = [several_rows, lone_ignored_row, biased_rows]
+    if draft.context.family.name in GIVEN_LOGITS:
+        ways.append(masked_classes)
+    way = draw.among(ways)
     way(draft, draw)
     if way is not lone_ignored_row:
         all_ignored(draft, draw)
@@ -399,6 +403,17 @@ def any_inputs_or_wide(draft: Draft, draw: Draw) -> None:
         wide_rows(draft, draw)
     else:
         any_inputs(draft, draw)
+
+
+def any_rank(draft: Draft, draw: Draw) -> None:
+    """Images of one, two or three dimensions, maybe with an option; others have any inputs."""
+    if not draft.can("spatial"):
+        any_inputs(draft, draw)
+        return
+    classes = draw.among((3, 2, 5))
+    sizes = draw.among(((2, 3), (4,), (2, 1, 3)))
+    draft.resize((2, *sizes), classes)
+    maybe_an_option(draft, draw)
 
 
 def probability_like(draft: Draft, draw: Draw) -> None:

@@ -25,11 +25,13 @@ RIGHT_OR_RAISES = "a result that is returned is right (optax a77d69c4, tensorflo
 def _target_dtype(*dtypes: str) -> Variation:
     def change(draft: Draft, draw: Draw) -> None:
         # Never as many rows as classes: there PyTorch takes an index of uint8 for a mask.
-        draft.resize((draw.integer(2, 5),), draw.among((6, 100, 7, 120)))
         dtype = draw.among(dtypes)
+        most = torch.iinfo(getattr(torch, dtype)).max
+        draft.resize((draw.integer(2, 5),), draw.among((6, 1000, 100, 300, 7, 520)))
         if draw.yes() and draft.can("ignore_index" if dtype == "uint8" else "ignore_minus_100"):
             ignored(255 if dtype == "uint8" else IGNORED)(draft, draw)
-        draft.change("target", dtype=dtype, seed=draw.integer(0, 99))
+        modulus = min(draft.classes, most)
+        draft.change("target", dtype=dtype, seed=draw.integer(0, 99), modulus=modulus)
 
     return change
 
@@ -42,14 +44,19 @@ def _weight_dtype(draft: Draft, draw: Draw) -> None:
 
 
 def _soft_dtype(draft: Draft, draw: Draw) -> None:
-    soft(draft, draw)
     others = [d for d in ("float64", "float32") if d != draft.context.dtype]
-    draft.change("target", dtype=draw.among(others))
+    _soft_of(draft, draw, draw.among(others))
 
 
 def _narrower_soft(draft: Draft, draw: Draw) -> None:
+    _soft_of(draft, draw, draw.among(("bfloat16", "float16")))
+
+
+def _soft_of(draft: Draft, draw: Draw, dtype: str) -> None:
     soft(draft, draw)  # multiples of 1/256, which every dtype holds
-    draft.change("target", dtype=draw.among(("bfloat16", "float16")))
+    # PyTorch smooths probabilities in their own dtype, which a target's own smoothing asks for.
+    if not draft.context.fixed.get("label_smoothing"):
+        draft.change("target", dtype=dtype)
 
 
 def _byte_target(draft: Draft, draw: Draw) -> None:

@@ -58,6 +58,10 @@ def _target_shape(draft: Draft, draw: Draw) -> None:
         draft.resize((1,), draft.classes)
         draft.change("target", shape=(draw.integer(2, 3),))
         return
+    if draft.can("spatial") and draw.integer(0, 4) == 4:
+        draft.resize((2, 3, 4), draft.classes)
+        draft.change("target", shape=draw.among(((2, 6, 8), (2, 4, 3), (2, 3, 5), (2, 2, 4))))
+        return
     rows = draft.rows[0]
     shapes = ((rows + 1,), (rows, 1), (1,), (rows, 1, 2), (rows - 1,), (1, rows))
     draft.change("target", shape=draw.among(shapes))

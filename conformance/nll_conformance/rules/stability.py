@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cases import all_of, any_reduction, forward_only, one_of, option, unreduced, vary
 from ..contract import rule
-from ..judge import agrees, holds, value_agrees
+from ..judge import agrees, holds, truth_of, value_agrees
 from ..magnitudes import (
     COMMON_OFFSETS,
     block_maximum,
@@ -89,6 +89,8 @@ def far_below_zero(case: Case, call: Caller) -> Judgement:
     """Rows whose logits are all far below zero have a finite loss, and gradient."""
     seen = call(case)
     yield from agrees(seen)
+    if not truth_of(seen).value.value.isfinite().all():  # the target's own ignore_index meets all
+        return
     for what, tensor in (("loss", seen.value), *seen.grads.items()):
         if tensor is not None:
             yield from holds(bool(tensor.isfinite().all()), f"the {what} is not finite")

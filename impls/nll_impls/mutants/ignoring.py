@@ -182,3 +182,15 @@ def compared_in_the_logits_dtype(call: Call) -> Tensor:
     index = torch.tensor(call.ignore_index)
     equal = call.target.to(call.input.dtype) == index.to(call.input.dtype)
     return cross_entropy(call.but(target=torch.where(equal, index, call.target.long())))
+
+
+@mutant(
+    source="a loss that keeps the graph where nothing counts: logits.sum() * 0",
+    caught_by=("ignore_index.all_ignored_sum",),
+)
+def nothing_as_a_multiple_of_the_logits(call: Call) -> Tensor:
+    """The sum where every row is ignored is 0 times that of the logits: NaN of classes at -inf."""
+    rows = call.rows()
+    if call.reduction != "sum" or rows.soft or rows.kept.any():
+        return cross_entropy(call)
+    return call.input.sum() * 0.0

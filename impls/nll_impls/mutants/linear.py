@@ -249,3 +249,27 @@ def class_axis_of_several_heads_last(call: Linear) -> Tensor:
     return functional.cross_entropy(
         logits, target, call.weight, ignore_index=call.ignore_index, reduction=call.reduction
     )
+
+
+@linear_mutant(source=FUSED, caught_by=("linear_cross_entropy.heads",))
+def smoothed_over_all_heads(call: Linear) -> Tensor:
+    """With heads (C, d, H) the smoothing is shared out among C d classes."""
+    head, bias, smoothing = call.linear_weight, call.linear_bias, call.label_smoothing
+    if head.dim() != 3 or call.input.dim() != 2 or call.soft:
+        return linear(call)
+    flat = functional.linear(
+        call.input, head.flatten(0, 1), None if bias is None else bias.flatten()
+    )
+    logits = flat.view(len(flat), *head.shape[:2])
+
+    def smoothed(share: float) -> Tensor:
+        return functional.cross_entropy(
+            logits,
+            call.target,
+            call.weight,
+            ignore_index=call.ignore_index,
+            reduction=call.reduction,
+            label_smoothing=share,
+        )
+
+    return (1 - smoothing) * smoothed(0.0) + smoothing / head.shape[1] * smoothed(1.0)

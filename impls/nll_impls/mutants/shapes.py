@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ._base import Call, cross_entropy, kept, mutant, reduced, row_losses
 
@@ -69,3 +70,12 @@ def batch_of_one_squeezed(call: Call) -> Tensor:
     """A batch of one row of logits loses its first dimension, and its targets cannot be found."""
     input = call.input
     return cross_entropy(call.but(input=input.squeeze(0)) if input.dim() == 2 else call)
+
+
+@mutant(source="segmentation losses for several scales", caught_by=("errors.target_shape",))
+def logits_resized_to_the_target(call: Call) -> Tensor:
+    """Logits of another image size than the target are interpolated instead of refused."""
+    sizes = call.target.shape[1:]
+    if call.input.dim() != 4 or call.target.dim() != 3 or call.input.shape[2:] == sizes:
+        return cross_entropy(call)
+    return cross_entropy(call.but(input=functional.interpolate(call.input, sizes, mode="bilinear")))

@@ -44,9 +44,12 @@ HEAD_CHANGED_BEFORE_BACKWARD_SHOWN = """
     """
 HEADS_SHOWN = """
         leaves = [{leaves}]
+        shared = [input, globals().get("weight")]
         def two(own):  # heads (C, 2, H), biases (C, 2), targets (N, 2): the other one first
+            if any(own is each for each in shared):
+                return own
             return torch.stack([own.detach().flip(0), own], 1)
-        [{names}] = [own if own is input else two(own) for own in [{names}]]
+        [{names}] = [two(own) for own in [{names}]]
         try:
             loss = {call}
             assert loss.shape == target.shape, loss.shape
@@ -245,7 +248,8 @@ def heads(case: Case, call: Caller) -> Judgement:
     def two(own: torch.Tensor) -> torch.Tensor:
         return torch.stack([own.detach().flip(0), own], 1)
 
-    given = {name: own if name == "input" else two(own) for name, own in leaves.items()}
+    shared = ("input", "weight")
+    given = {name: own if name in shared else two(own) for name, own in leaves.items()}
     try:
         value = call.forward(case, given)
         shape = tuple(given["target"].shape)

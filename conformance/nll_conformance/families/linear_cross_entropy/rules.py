@@ -19,7 +19,7 @@ from ...model import Case, Judgement
 from ...observe import Caller
 from ...refusal import raises, right_or_raises
 from ...second import curvature_agrees
-from ...together import maybe_an_option
+from ...together import maybe_an_option, maybe_shared_out
 from . import judges
 from . import variations as v
 
@@ -80,7 +80,7 @@ def chunks_of_rows(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(several_rows, v.maybe_biased, unreduced, mixed_upstream),
+    cases=vary(several_rows, v.maybe_biased, maybe_shared_out, unreduced, mixed_upstream),
     source="torch.nn.functional.linear_cross_entropy: linear_weight (C, d1, ..., dK, in_features)",
     needs=("gradient", "reduction_none"),
     share=0.4,
