@@ -405,17 +405,6 @@ def any_inputs_or_wide(draft: Draft, draw: Draw) -> None:
         any_inputs(draft, draw)
 
 
-def any_rank(draft: Draft, draw: Draw) -> None:
-    """Images of one, two or three dimensions, maybe with an option; others have any inputs."""
-    if not draft.can("spatial"):
-        any_inputs(draft, draw)
-        return
-    classes = draw.among((3, 2, 5))
-    sizes = draw.among(((2, 3), (4,), (2, 1, 3)))
-    draft.resize((2, *sizes), classes)
-    maybe_an_option(draft, draw)
-
-
 def probability_like(draft: Draft, draw: Draw) -> None:
     """Logits that are probabilities, or log-probabilities, by the look of them."""
     several_rows(draft, draw)

@@ -24,7 +24,6 @@ from ..together import (
     any_inputs,
     any_inputs_or_wide,
     any_option,
-    any_rank,
     edge_numbers,
     ignored_rows,
     maybe_forward_only,
@@ -166,9 +165,9 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(one_of(any_inputs_or_wide, any_rank), any_reduction),
+    cases=vary(any_inputs_or_wide, any_reduction),
     source=SOURCE,
-    share=0.8,
+    share=0.6,
     revision=2,
     shows=state.SHOWN,
 )

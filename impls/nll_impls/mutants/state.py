@@ -89,17 +89,3 @@ def smoothing_of_the_latest_call(call: Call) -> Tensor:
     # torch declares no types for apply
     loss: Tensor = _LatestOptions.apply(call.input, call)  # type: ignore[no-untyped-call]
     return loss
-
-
-@mutant(
-    source="images have no deterministic kernel on a GPU (pytorch#46024)",
-    caught_by=("side_effects.process_state",),
-)
-def deterministic_mode_left_on(call: Call) -> Tensor:
-    """Around the loss of images deterministic mode is switched off, and on again in any case."""
-    if call.input.dim() < 4:
-        return cross_entropy(call)
-    torch.use_deterministic_algorithms(False)
-    loss = cross_entropy(call)
-    torch.use_deterministic_algorithms(True)
-    return loss

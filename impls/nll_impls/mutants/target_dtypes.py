@@ -161,21 +161,3 @@ def bytes_refused_when_smoothed(call: Call) -> Tensor:
     if call.label_smoothing and call.target.dtype == torch.uint8:
         torch.nn.functional.one_hot(call.target)
     return cross_entropy(call)
-
-
-@mutant(
-    source="an index within a shard, in the dtype of the labels",
-    caught_by=("dtypes.narrow_targets",),
-)
-def byte_labels_wrap_around_in_a_shard(call: Call) -> Tensor:
-    """Of more than 256 classes in two shards, labels in uint8 match in the second one as well."""
-    rows = call.rows()
-    classes = rows.logits.shape[-1]
-    if call.target.dtype != torch.uint8 or classes <= 256:
-        return cross_entropy(call)
-    half = classes // 2
-    within = (rows.target - half) % 256
-    twice = (within < classes - half) & (within + half != rows.target)
-    place = torch.where(twice, within + half, 0).unsqueeze(-1)
-    found = torch.where(twice, rows.logits.gather(-1, place).squeeze(-1), 0.0)
-    return reduced(rows, kept(rows, row_losses(rows) - found))
