@@ -72,6 +72,7 @@ def _of_one_call(fault: Callable[[Any], Any], call: type) -> Loss:
     def loss(*tensors: Any, **options: Any) -> Any:
         return fault(call(*tensors, **options))
 
-    # A caller sees the arguments of the family's call, not those of the fault.
+    # A caller sees the arguments of the family's call, not those of the fault: inspect looks for
+    # this attribute, which functions are not declared to have.
     loss.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
     return loss
