@@ -10,7 +10,7 @@ A gradient entry of a tensor that was broadcast is the sum over the K elements t
 served.  With s = upstream, or upstream / N under ``mean``, its error is
 
     sum |s| (error + (4 u + 4 u_rows) size)             s is a quotient of two numbers
-    + (tiny + tiny_rows) sum (size + |s| spill + 2)     an intermediate may underflow
+    + (tiny + tiny_rows) sum (size + |s| spill + late + 2)  an intermediate may underflow
     + (u K + [K > 1] 2 u_rows + cascade(K) u_sums) sum |s| size
 
 and then the rounding to the tensor's dtype.  Nothing is judged where an intermediate of the
@@ -50,8 +50,10 @@ class Slope:
     """The derivative of the unreduced loss by one tensor, each of shape ``S``.
 
     ``error``, ``size`` and ``peak`` are as for ``Elements``, for an upstream gradient of
-    one; ``spill`` is what an intermediate's underflow is multiplied with.  ``shape`` is the
-    tensor's own shape with the dimensions of size 1 that broadcasting puts in.
+    one; ``spill`` is what an intermediate's underflow is multiplied with, ``late`` where the
+    upstream gradient has come in before (the default: nothing more than that gradient's own
+    underflow).  ``shape`` is the tensor's own shape with the dimensions of size 1 that
+    broadcasting puts in.
     """
 
     value: torch.Tensor
@@ -60,6 +62,7 @@ class Slope:
     spill: torch.Tensor
     peak: torch.Tensor
     shape: torch.Size
+    late: torch.Tensor | float = 0.0
 
 
 def largest(how: Arithmetic) -> float:
@@ -136,7 +139,7 @@ def _gradient(slope: Slope, scale: torch.Tensor, how: Arithmetic, tensor: torch.
 
     unit = 4 * how.compute.u + 4 * how.rows.u + 2 * OWN * U64
     error = strength * (slope.error + unit * slope.size)
-    error = error + tiny(how) * (slope.size + strength * slope.spill + 2.0)
+    error = error + tiny(how) * (slope.size + strength * slope.spill + slope.late + 2.0)
     # intermediates may be formed before or after the upstream gradient comes in
     peak = torch.maximum(slope.peak, slope.size) * strength.clamp(min=1.0)
     error = error.masked_fill(~(peak <= largest(how)) | error.isnan(), INF)

@@ -8,11 +8,11 @@ from typing import TypeAlias
 import torch
 
 from .discover import family_part
-from .judge import UNIT_ROUNDOFF, compare
+from .judge import UNIT_ROUNDOFF, compare, truth_of
 from .model import Case, Judgement
 from .observe import Caller
 from .recipes import build
-from .truth import Exact
+from .truth import Exact, Truth
 
 Formula: TypeAlias = Callable[[Case, Mapping[str, torch.Tensor]], torch.Tensor]
 
@@ -49,10 +49,12 @@ def curvature_agrees(
         return
     if everywhere:  # who cannot be differentiated twice by the input refuses here
         _along(call, call.forward(case, tensors), upstream, {"input": leaves["input"]})
+    first = None
     if squared:
+        first = truth_of(call.observation(case, value.detach(), {}))
         value, upstream = (value * upstream).sum() ** 2 / 2, upstream.new_ones(())
     got = _along(call, value, upstream, leaves, penalty=penalty)
-    yield from _curved(case, tuple(leaves), got, squared=squared, cancelling=cancelling)
+    yield from _curved(case, tuple(leaves), got, squared=first, cancelling=cancelling)
 
 
 def forward_over_reverse_agrees(case: Case, call: Caller) -> Judgement:
@@ -114,7 +116,7 @@ def _curved(
     names: Sequence[str],
     got: torch.Tensor,
     *,
-    squared: bool = False,
+    squared: Truth | None = None,
     cancelling: bool = False,
 ) -> Judgement:
     want, magnitude = _exact(case, names, squared=squared)
@@ -131,8 +133,14 @@ def _curved(
     yield from compare("second derivative", got, Exact(want, bound), case.dtype)
 
 
-def _exact(case: Case, names: Sequence[str], *, squared: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """H v and |H| |v| of the formula, v rounded to the case's dtype, as vectors."""
+def _exact(
+    case: Case, names: Sequence[str], *, squared: Truth | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """H v and |H| |v| of the formula, v rounded to the case's dtype, as vectors.
+
+    ``squared`` is the truth of the loss and its gradient, which are factors of the square's
+    second derivative: both may be differences, good to their own bounds alone.
+    """
     formula: Formula = family_part(case.family, "oracle").formula
     tensors = {
         name: t.detach().cpu().double() if t.dtype.is_floating_point else t.cpu()
@@ -157,7 +165,10 @@ def _exact(case: Case, names: Sequence[str], *, squared: bool) -> tuple[torch.Te
     exact, magnitude = hessian @ v, hessian.abs() @ v.abs()
     if squared:  # (s^2 / 2)'' = s H + g g^T
         slope = torch.autograd.functional.jacobian(scalar, flat)  # type: ignore[no-untyped-call]
-        size = (losses(flat) * upstream).abs().sum()
+        allowed = ALLOWED_ROUNDOFFS * UNIT_ROUNDOFF[dtype]
+        size = ((losses(flat).abs() + squared.value.bound / allowed) * upstream.abs()).sum()
+        off = torch.cat([squared.grads[name].bound.reshape(-1) for name in names]) / allowed
+        steep = slope.abs() + off
         exact = scalar(flat) * exact + slope * (slope @ v)
-        magnitude = size * magnitude + slope.abs() * (slope.abs() @ v.abs())
+        magnitude = size * magnitude + steep * (steep @ v.abs())
     return exact, magnitude

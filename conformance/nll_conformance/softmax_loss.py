@@ -274,13 +274,14 @@ def _gradient_underflow(
     error = 2 * tiny * (pull * (1.0 + upstream.unsqueeze(-1)) + 1.0)
     if soft.blend.spread is None:
         return error
-    error = error + tiny * rows.classes * rows.p
-    if not soft.blend.stored:
-        return error
     weight = soft.blend.weight
     if weight is None:
-        return error + tiny * s * (1.0 + rows.classes * rows.p)
-    return error + tiny * s * (weight.abs() + weight.abs().sum() * rows.p)
+        spread = 1.0 + rows.classes * rows.p
+    else:
+        spread = weight.abs() + weight.abs().sum() * rows.p
+    if soft.blend.stored:
+        return error + tiny * (rows.classes * rows.p + s * spread)
+    return error + tiny * spread  # s eps / C was rounded before it meets the weights
 
 
 def _too_many(below: Denominator | None, how: Arithmetic) -> bool:

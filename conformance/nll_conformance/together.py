@@ -310,6 +310,10 @@ def any_inputs(draft: Draft, draw: Draw) -> None:
     if draft.can("soft_target"):
         ways.append(soft_of_any_shape)
     draw.among(ways)(draft, draw)
+    # A loss that refuses channels last is told so by ``layout``.
+    for name, recipe in draft.tensors.items():
+        if len(recipe.shape) > 3 and recipe.layout == "transposed":
+            draft.change(name, layout="contiguous")
 
 
 def maybe_forward_only(draft: Draft, draw: Draw) -> None:

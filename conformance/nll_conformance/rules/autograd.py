@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .. import bounds
 from ..cases import (
     any_reduction,
     mixed_upstream,
@@ -25,7 +26,6 @@ from ..classification import (
 from ..contract import rule
 from ..errors import TargetRaised
 from ..judge import (
-    UNIT_ROUNDOFF,
     agrees,
     compare,
     gradients_agree,
@@ -77,6 +77,7 @@ def backward_twice(case: Case, call: Caller) -> Judgement:
     cases=vary(any_call, any_reduction, scalar_upstream),
     source=SOURCE,
     needs=GRADIENT,
+    revision=2,
     shows="""
         loss = {call}
         loss.backward(upstream)
@@ -96,13 +97,12 @@ def accumulates(case: Case, call: Caller) -> Judgement:
 
 def _doubled(seen: Observation) -> Judgement:
     """Twice the gradient, each addend within its bound and the sum rounded once."""
-    roundoff = UNIT_ROUNDOFF[getattr(torch, seen.case.dtype)]
     for name, exact in truth_of(seen).grads.items():
         got = seen.grads[name]
         if got is None:
             yield Finding(f"no gradient arrived at {name!r}", kind="no gradient", of=name)
             return
-        bound = 2 * exact.bound + roundoff * 2 * (exact.value.abs() + exact.bound)
+        bound = bounds.rounded(2 * exact.value, 2 * exact.bound, bounds.FORMATS[got.dtype])
         what = f"gradient of {name}"
         for item in compare(what, got, Exact(2 * exact.value, bound), seen.case.dtype):
             yield replace(item, of=name) if isinstance(item, Finding) else item

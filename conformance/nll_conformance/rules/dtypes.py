@@ -101,6 +101,7 @@ def weight_of_other_dtype(case: Case, call: Caller) -> Judgement:
     needs=("soft_target",),
     share=0.6,
     families=CLASSES,
+    revision=2,
     shows=shown.RIGHT_OR_RAISES,
 )
 def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
@@ -116,6 +117,7 @@ def soft_target_of_other_dtype(case: Case, call: Caller) -> Judgement:
     share=0.3,
     families=CLASSES,
     dtypes=("float32", "float64"),
+    revision=2,
     shows="""
         try:
             loss = {call}

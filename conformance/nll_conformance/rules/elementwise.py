@@ -221,6 +221,7 @@ def wider_dtype(case: Case, call: Caller) -> Judgement:
     source=RIGHT_OR_RAISES,
     share=0.5,
     families=ELEMENTWISE,
+    revision=2,
     shows=shown.RIGHT_OR_RAISES,
 )
 def integer_targets(case: Case, call: Caller) -> Judgement:

@@ -102,6 +102,7 @@ def target_out_of_range(case: Case, call: Caller) -> Judgement:
     cases=vary(several_rows, _target_shape, forward_only),
     source=SOURCE + "; pytorch#722",
     families=CLASSES,
+    revision=2,
     shows=shown.RAISES,
 )
 def target_shape(case: Case, call: Caller) -> Judgement:

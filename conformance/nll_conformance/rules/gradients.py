@@ -260,6 +260,7 @@ def second_order(case: Case, call: Caller) -> Judgement:
     share=0.8,
     dtypes=("float64", "float32"),
     families=CURVED,
+    revision=2,
     shows=shown.SECOND_ORDER_SQUARED,
 )
 def second_order_squared(case: Case, call: Caller) -> Judgement:

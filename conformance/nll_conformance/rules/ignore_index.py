@@ -178,6 +178,7 @@ def nonfinite_upstream_gradient(case: Case, call: Caller) -> Judgement:
     needs=IGNORE,
     families=CLASSES,
     share=0.5,
+    revision=2,
 )
 def all_ignored_mean(case: Case, call: Caller) -> Judgement:
     """With every row ignored the mean is NaN (or 0 where declared) and the gradient is zero."""
@@ -192,6 +193,7 @@ def all_ignored_mean(case: Case, call: Caller) -> Judgement:
     needs=("ignore_index", "reduction_none", "reduction_sum"),
     families=CLASSES,
     share=0.5,
+    revision=2,
 )
 def all_ignored_sum(case: Case, call: Caller) -> Judgement:
     """With every row ignored sum and none are exactly zero, and so is the gradient."""

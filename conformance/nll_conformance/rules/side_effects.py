@@ -59,6 +59,7 @@ def _unchanged(case: Case, call: Caller) -> Judgement:
     "must",
     cases=vary(any_inputs, any_reduction, maybe_forward_only),
     source=SOURCE,
+    revision=2,
     shows=shown.INPUTS_KEPT,
 )
 def inputs(case: Case, call: Caller) -> Judgement:
@@ -168,7 +169,7 @@ def _upstream_unchanged(case: Case, call: Caller) -> Judgement:
     cases=vary(any_inputs_or_wide, any_reduction),
     source=SOURCE,
     share=0.6,
-    revision=2,
+    revision=3,
     shows=state.SHOWN,
 )
 def process_state(case: Case, call: Caller) -> Judgement:

@@ -78,6 +78,7 @@ def common_offset(case: Case, call: Caller) -> Judgement:
     source="a running maximum that starts at a finite number (flashinfer-ai/flashinfer#4267)",
     families=GIVEN_LOGITS,
     share=0.5,
+    revision=2,
     shows="""
         loss = {call}
         {backward}

@@ -365,6 +365,7 @@ def vmap_over_batches(case: Case, call: Caller) -> Judgement:
     needs=("vmap",),
     families=("cross_entropy", "nll", "prob_nll"),
     share=0.4,
+    revision=2,
     shows="""
         def batch(input, target):
             return {call}

@@ -130,7 +130,9 @@ def _residual_slope(parts: Parts, how: Arithmetic, sign: float, shape: torch.Siz
     unit = how.compute.u * (12 + 2 * parts.log_var.abs()) + 4 * how.rows.u
     error = size * (unit + parts.moved + 3 * OWN * U64)
     peak = torch.maximum(inverse, parts.residual.abs())
-    return Slope(sign * value, error, size, inverse + 1, peak, shape)
+    # with the upstream gradient s formed as 2 r (s / v)
+    late = 2 * parts.residual.abs()
+    return Slope(sign * value, error, size, inverse + 1, peak, shape, late)
 
 
 def _var_slope(parts: Parts, how: Arithmetic) -> Slope:
@@ -140,7 +142,9 @@ def _var_slope(parts: Parts, how: Arithmetic) -> Slope:
     error = size * (unit + 5 * OWN * U64) + parts.moved * (1 + 2 * q) * inverse * 0.55
     peak = torch.maximum((1 + q) * inverse, parts.residual.square())
     spill = inverse.square() + inverse + 1
-    return Slope((1 - q) * inverse / 2, error, size, spill, peak, parts.var_shape)
+    # q (s / v), or (s q) / v
+    late = q + inverse
+    return Slope((1 - q) * inverse / 2, error, size, spill, peak, parts.var_shape, late)
 
 
 def formula(case: Case, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:

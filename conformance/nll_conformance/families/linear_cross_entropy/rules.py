@@ -84,6 +84,7 @@ def chunks_of_rows(case: Case, call: Caller) -> Judgement:
     source="torch.nn.functional.linear_cross_entropy: linear_weight (C, d1, ..., dK, in_features)",
     needs=("gradient", "reduction_none"),
     share=0.4,
+    revision=2,
     shows=judges.HEADS_SHOWN,
 )
 def heads(case: Case, call: Caller) -> Judgement:
