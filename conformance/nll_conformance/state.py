@@ -138,17 +138,21 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(b, list) and b and isinstance(b[0], torch.Tensor):
         return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(b, list) and b and isinstance(b[0], str):  # the import path
-        return _without_setuptools(a) == _without_setuptools(b)
+        return _not_the_compilers(a) == _not_the_compilers(b)
     if isinstance(b, dict) and b and isinstance(next(iter(b.values())), ModuleType):
         # What was imported since is not a change; what took another's place is.
-        kept = _without_setuptools(b)
+        kept = _not_the_compilers(b)
         return all(a.get(name) is b[name] for name in kept)
     return bool(a == b)
 
 
-def _without_setuptools(names: Iterable[str]) -> list[str]:
-    """Paths or modules but those that setuptools changes, which torch.compile imports."""
-    return [name for name in names if "setuptools" not in name and "distutils" not in name]
+def _not_the_compilers(names: Iterable[str]) -> list[str]:
+    """Paths or modules but what torch.compile changes: setuptools, and its generated kernels.
+
+    Inductor loads a kernel that it made before as a new module of the same name.
+    """
+    own = ("setuptools", "distutils", "torch._inductor.runtime.compile_tasks.")
+    return [name for name in names if not any(part in name for part in own)]
 
 
 def _flushes() -> bool:

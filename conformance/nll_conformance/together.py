@@ -402,11 +402,13 @@ def nothing_counts(draft: Draft, draw: Draw) -> None:
 
 
 def any_inputs_or_wide(draft: Draft, draw: Draw) -> None:
-    """Any inputs, or rows wider than most blocks."""
-    if draft.classes and draw.integer(0, 2) == 2:
-        wide_rows(draft, draw)
-    else:
-        any_inputs(draft, draw)
+    """Any inputs, rows wider than most blocks, or images and volumes of several rows."""
+    ways: list[Variation] = [any_inputs, any_inputs]
+    if draft.classes:
+        ways.append(wide_rows)
+    if draft.can("spatial"):
+        ways.append(images)
+    draw.among(ways)(draft, draw)
 
 
 def probability_like(draft: Draft, draw: Draw) -> None:
@@ -442,14 +444,16 @@ def every_digit(draft: Draft, draw: Draw) -> None:
 
 
 def high_byte(draft: Draft, draw: Draw) -> None:
-    """Targets above 127 in one byte without sign.
+    """Targets in one byte without sign: above 127, or beside more classes than a byte can name.
 
     Not 156, which a comparison in torch finds equal to -100, nor 255 where -1 is ignored.
     """
-    draft.resize((draw.integer(2, 5),), draw.among((200, 158, 256)))
+    draft.resize((draw.integer(2, 5),), draw.among((200, 158, 256, 300, 1000)))
     draft.change("target", dtype="uint8", seed=draw.integer(0, 99))
     fixed = _ignored_of(draft)
-    high = (155, draft.classes - 1, 128)
+    high: tuple[int, ...] = (155, min(draft.classes, 256) - 1, 128)
+    if draft.classes > 256:  # 41 is 297 modulo 256
+        high = (41, *high)
     as_byte = fixed % 256
     constant_target(draft, draw.among([index for index in high if index != as_byte]))
 

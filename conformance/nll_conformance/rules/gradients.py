@@ -52,6 +52,7 @@ from ..together import (
     any_call,
     ignored_rows,
     learned_target,
+    maybe_shared_out,
     several_or_spatial,
 )
 from ._families import CLASSES, CURVED, LOGITS, TARGETS_IN_NUMBERS
@@ -221,12 +222,12 @@ def _weighted_and_ignored(draft: Draft, draw: Draw) -> None:
 
 def _weighted_probabilities(draft: Draft, draw: Draw) -> None:
     """Shares of classes that do not sum to one, by themselves and by their weights."""
-    any_call(draft, draw)
-    if draft.classes and draft.can("soft_target"):
-        several_rows(draft, draw)
-        unnormalised(draft, draw)
-        if draft.can("weight") and draw.yes():
-            weighted(draft, draw)
+    if not draft.classes or not draft.can("soft_target"):
+        any_call(draft, draw)
+        return
+    several_rows(draft, draw)
+    unnormalised(draft, draw)
+    maybe_shared_out(draft, draw)
 
 
 @rule(

@@ -252,16 +252,18 @@ def _with_fewer_rows(case: Case) -> Case:
     """The same batch without its last row."""
     rows = case.recipe[0][1].shape[0]
 
-    def shorter(recipe: TensorRecipe) -> TensorRecipe:
-        kept = (e for e in recipe.edits if not isinstance(e[0][0], int) or e[0][0] < rows - 1)
-        return replace(recipe, shape=(rows - 1, *recipe.shape[1:]), edits=tuple(kept))
+    def shorter(recipe: TensorRecipe, axis: int = 0) -> TensorRecipe:
+        places = ((edit[0][axis], edit) for edit in recipe.edits)
+        kept = tuple(e for at, e in places if not isinstance(at, int) or at < rows - 1)
+        shape = (*recipe.shape[:axis], rows - 1, *recipe.shape[axis + 1 :])
+        return replace(recipe, shape=shape, edits=kept)
 
     upstream = case.upstream
-    return replace(
-        case,
-        recipe=tuple((name, shorter(recipe)) for name, recipe in case.recipe),
-        upstream=shorter(upstream) if upstream and upstream.shape else upstream,
-    )
+    if upstream and case.reduction == "none":
+        # where the vocabulary is split each rank has its own, and they come first
+        upstream = shorter(upstream, axis=int(case.family == "vocab_parallel_cross_entropy"))
+    recipe = tuple((name, shorter(recipe)) for name, recipe in case.recipe)
+    return replace(case, recipe=recipe, upstream=upstream)
 
 
 def _later_batches(case: Case, made: frozenset[str]) -> Iterator[Case]:

@@ -196,6 +196,18 @@ def seeded_for_wide_rows(call: Call) -> Tensor:
 
 
 @mutant(
+    source="the backward of nll_loss2d on CUDA, which has no deterministic algorithm",
+    caught_by=("side_effects.process_state",),
+)
+def deterministic_mode_left_for_images(call: Call) -> Tensor:
+    """Images and volumes turn deterministic algorithms on, and leave them on."""
+    loss = cross_entropy(call)
+    if call.input.dim() > 3:
+        torch.use_deterministic_algorithms(True)
+    return loss
+
+
+@mutant(
     source="targets checked between two torch.set_grad_enabled",
     caught_by=("errors.leaves_no_trace",),
 )

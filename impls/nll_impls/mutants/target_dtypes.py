@@ -161,3 +161,17 @@ def bytes_refused_when_smoothed(call: Call) -> Tensor:
     if call.label_smoothing and call.target.dtype == torch.uint8:
         torch.nn.functional.one_hot(call.target)
     return cross_entropy(call)
+
+
+@mutant(
+    source="one-hot: target == arange(classes).to(target.dtype)", caught_by=("dtypes.high_bytes",)
+)
+def classes_numbered_in_bytes(call: Call) -> Tensor:
+    """Targets in uint8 are compared with class numbers in uint8: 300 is 44, too."""
+    loss, classes = cross_entropy(call), call.logits().shape[-1]
+    if call.soft or call.target.dtype != torch.uint8 or classes <= 256:
+        return loss
+    twin = call.target.long() + 256
+    counts = (call.target != call.ignore_index) & (twin < classes)
+    twin = torch.where(counts, twin, call.ignore_index)
+    return loss + cross_entropy(call.but(target=twin, reduction="sum")).to(loss.dtype)

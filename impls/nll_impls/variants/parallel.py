@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nll_conformance.families.vocab_parallel_cross_entropy.shards import shards
@@ -145,6 +145,25 @@ def parallel_merged(
     return torch.stack(losses)
 
 
+class ParallelModule(nn.Module):
+    """``parallel_merged`` as a module: all options, the weight among them, at construction."""
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ranks: int = 2,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.options = (weight, ranks, ignore_index, reduction, label_smoothing)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of every rank, stacked."""
+        return parallel_merged(input, target, *self.options)
+
+
 PARALLEL: dict[str, Any] = {
     "family": "vocab_parallel_cross_entropy",
     "divergences": {"smoothed_over": "all"},
@@ -157,4 +176,5 @@ IMPLEMENTATIONS = (
     ),
     variant(__name__, "parallel_in_double", **PARALLEL),
     variant(__name__, "parallel_merged", **PARALLEL),
+    variant(__name__, "ParallelModule", name="parallel_module", **PARALLEL),
 )
