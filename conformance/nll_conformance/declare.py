@@ -207,6 +207,13 @@ def _require_callable(loss: Any, name: str) -> None:
             "function, a functools.partial, an nn.Module class or instance, or an "
             "Implementation."
         )
+    made = _bare(loss)
+    if made is not loss and _is_module_class(made):
+        raise UsageError(
+            f"target {name!r} is a functools.partial of the nn.Module class {made.__name__}: a "
+            "call makes a module, not a loss. Give the class, or a module that was made with "
+            "those options."
+        )
 
 
 def _is_module_class(loss: Any) -> bool:

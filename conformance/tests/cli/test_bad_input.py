@@ -31,6 +31,7 @@ CE = "torch.nn.functional:cross_entropy"
         (["check", "torch.nn.functional:cross_entropi"], "Did you mean 'cross_entropy'?"),
         (["check", "nowhere.py:loss"], "no file 'nowhere.py'"),
         (["check", f"{WRONG}:not_callable"], "is a int, which cannot be called"),
+        (["check", f"{WRONG}:makes_modules"], "Give the class, or a module"),
         (["check", f"{WRONG}:no_tensor"], "returned float, not a floating tensor"),
         (["check", f"{WRONG}:needs_more"], "temperature"),
         (["check", f"{WRONG}:gaussian"], "--family gaussian_nll"),

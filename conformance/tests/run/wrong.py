@@ -1,6 +1,7 @@
 """Losses that are wrong in one way each; the rest is torch's."""
 
 import ctypes
+import functools
 import os
 import time
 
@@ -84,6 +85,7 @@ def plain(input, target):
 
 
 not_callable = 3
+makes_modules = functools.partial(torch.nn.CrossEntropyLoss, label_smoothing=0.1)
 
 
 def no_tensor(input, target):

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from nll_conformance.families.vocab_parallel_cross_entropy.shards import shards
 
 from ..losses.rows import Rows, scaled
-from ._declare import EAGER, ONE_SAMPLE_ON_GPU, variant
+from ._declare import EAGER, ONE_SAMPLE_ON_GPU, SATURATED, variant
 
 
 def _own(input: Tensor, ranks: int) -> list[Tensor]:
@@ -169,7 +169,7 @@ PARALLEL: dict[str, Any] = {
     "divergences": {"smoothed_over": "all"},
 }
 #: Who asks PyTorch's loss does as it does.
-ALL_HANDED_ON = (*EAGER[:2], ONE_SAMPLE_ON_GPU)
+ALL_HANDED_ON = (*EAGER[:2], ONE_SAMPLE_ON_GPU, SATURATED)
 IMPLEMENTATIONS = (
     variant(
         __name__, "parallel_gathered", precision="input_dtype", expected=ALL_HANDED_ON, **PARALLEL
