@@ -248,26 +248,25 @@ def after_no_grad(case: Case, call: Caller) -> Judgement:
     yield from agrees(call.observation(case, value, call.grads(tensors), tensors))
 
 
-def _with_fewer_rows(case: Case) -> Case:
-    """The same batch without its last row."""
-    rows = case.recipe[0][1].shape[0]
+def _with_rows(case: Case, rows: int) -> Case:
+    """The same batch cut to, or filled up to, that many rows."""
 
-    def shorter(recipe: TensorRecipe, axis: int = 0) -> TensorRecipe:
+    def sized(recipe: TensorRecipe, axis: int = 0) -> TensorRecipe:
         places = ((edit[0][axis], edit) for edit in recipe.edits)
-        kept = tuple(e for at, e in places if not isinstance(at, int) or at < rows - 1)
-        shape = (*recipe.shape[:axis], rows - 1, *recipe.shape[axis + 1 :])
+        kept = tuple(e for at, e in places if not isinstance(at, int) or at < rows)
+        shape = (*recipe.shape[:axis], rows, *recipe.shape[axis + 1 :])
         return replace(recipe, shape=shape, edits=kept)
 
     upstream = case.upstream
     if upstream and case.reduction == "none":
         # where the vocabulary is split each rank has its own, and they come first
-        upstream = shorter(upstream, axis=int(case.family == "vocab_parallel_cross_entropy"))
-    recipe = tuple((name, shorter(recipe)) for name, recipe in case.recipe)
+        upstream = sized(upstream, axis=int(case.family == "vocab_parallel_cross_entropy"))
+    recipe = tuple((name, sized(recipe)) for name, recipe in case.recipe)
     return replace(case, recipe=recipe, upstream=upstream)
 
 
 def _later_batches(case: Case, made: frozenset[str]) -> Iterator[Case]:
-    """What comes to one object after a batch: other numbers, then fewer rows as well.
+    """What comes to one object after a batch: other numbers, then more rows, and fewer.
 
     What it was made with stays as it is.
     """
@@ -276,8 +275,10 @@ def _later_batches(case: Case, made: frozenset[str]) -> Iterator[Case]:
     other = _with_fewer_ignored(sibling(batch))
     yield replace(other, recipe=other.recipe + fixed)
     if _has_rows_to_spare(batch) and all(len(recipe.shape) < 2 for _, recipe in fixed):
-        shorter = _with_fewer_rows(other)
-        yield replace(shorter, recipe=shorter.recipe + fixed)
+        rows = other.recipe[0][1].shape[0]
+        for count in (rows + 1, rows - 1):
+            sized = _with_rows(other, count)
+            yield replace(sized, recipe=sized.recipe + fixed)
 
 
 def _has_rows_to_spare(batch: Case) -> bool:
@@ -295,6 +296,7 @@ def _has_rows_to_spare(batch: Case) -> bool:
     source="a loss module is made once and called with batch after batch, the last one shorter",
     needs=(OBJECT,),
     share=0.8,
+    revision=2,
     shows="""
         loss_object = {object}
         loss = {call}

@@ -68,6 +68,15 @@ IMPLEMENTATIONS = (
         "log_softmax_gather",
         precision="input_dtype",
         promises=("double_backward", "jvp", "vmap", "deterministic"),
+        expected=(
+            Expected(
+                "stability.many_equal_classes",
+                dtype="float16",
+                device="cpu",
+                reason="log_softmax sums in float16 on a CPU: over 65504 equal classes are inf",
+                link="https://github.com/pytorch/pytorch/issues/140222",
+            ),
+        ),
     ),
     _by_hand(
         "gathered",

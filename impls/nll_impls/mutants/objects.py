@@ -80,3 +80,22 @@ class ProbabilitiesOfTheLastBatch(_Module):
             return replace(saved, probabilities=self.probabilities).gradient(grad)
 
         return by_hand(call, derivative)
+
+
+@mutant(
+    source="torchtune: a column of ignored labels kept of the first batch",
+    caught_by=("reuse.same_object",),
+)
+class RowsOfTheFirstBatch(_Module):
+    """Rows beyond those of the object's first batch do not count."""
+
+    rows: int | None = None
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        call = self.call(input, target)
+        if call.soft or target.dim() == 0:
+            return cross_entropy(call)
+        if self.rows is None:
+            self.rows = len(target)
+        place = torch.arange(len(target), device=target.device).view(-1, *[1] * (target.dim() - 1))
+        return cross_entropy(call.but(target=target.where(place < self.rows, call.ignore_index)))

@@ -26,6 +26,7 @@ from .variations import (
     padded,
     padded_whole,
     sequences,
+    sequences_that_count,
     shifted_already,
     telling_labels,
     two_positions,
@@ -59,9 +60,10 @@ def last_position(case: Case, call: Caller) -> Judgement:
 
 @rule(
     "must",
-    cases=vary(sequences),
+    cases=vary(sequences_that_count),
     source="a sequence is scored by itself",
     share=0.6,
+    revision=2,
     shows="""
         loss = {call}
         {backward}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...cases import Draft, Draw
-from ...classification import IGNORED
+from ...classification import IGNORED, constant_target
 
 PAD = float(IGNORED)
 
@@ -14,6 +14,15 @@ def sequences(draft: Draft, draw: Draw) -> None:
     """Several sequences of several positions, few classes."""
     rows = draw.among((2, 3, 1, 4)), draw.among((3, 2, 4, 5, 9))
     draft.resize(rows, draw.among((3, 2, 5, 7, 10)))
+
+
+def sequences_that_count(draft: Draft, draw: Draw) -> None:
+    """Sequences of which no label is ignored, nor the one after it, whatever the target fixes."""
+    sequences(draft, draw)
+    fixed = draft.context.fixed.get("ignore_index")
+    if isinstance(fixed, int) and 0 <= fixed < draft.classes:
+        draft.resize(draft.rows, max(3, draft.classes))
+        constant_target(draft, (fixed + 1) % draft.classes)
 
 
 def long_sequences(draft: Draft, draw: Draw) -> None:

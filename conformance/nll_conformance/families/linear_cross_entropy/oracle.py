@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 
 from ... import bounds
-from ...bounds import EXACT, Arithmetic, Denominator, Terms
+from ...bounds import EXACT, INF, Arithmetic, Denominator, Terms
 from ...model import Case, Precision
 from ...recipes import build
 from ...softmax import condition, probability_error, statistics
@@ -116,11 +116,27 @@ def gradients(
             soft, scale, call.counted, call.smoothing, upstream, form
         ),
     }
-    return {
+    grads = {
         name: _shaped(found[name](bounds.FORMATS[arguments[name].dtype]), arguments[name].shape)
         for name in found
         if name in asked
     }
+    if _idle_beyond(case, arguments, soft.how, scale * call.counted):
+        return {name: replace(g, bound=torch.full_like(g.bound, INF)) for name, g in grads.items()}
+    return grads
+
+
+def _idle_beyond(
+    case: Case, arguments: Mapping[str, torch.Tensor], how: Arithmetic, scale: torch.Tensor
+) -> bool:
+    """Whether finite logits of a row whose gradient is 0 may overflow: none is judged then.
+
+    Zero times such a row's softmax is NaN, in the head's gradient, too.
+    """
+    _, head, bias = matrices(case, arguments)
+    hidden = arguments["input"].detach().cpu().double().reshape(-1, head.shape[-1])
+    idle = (scale == 0.0).expand(len(hidden)) & hidden.isfinite().all(1)
+    return bool(idle.any()) and bool(project(hidden[idle], head, bias, how).lost.any())
 
 
 def _pulled(
